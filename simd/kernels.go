@@ -1,0 +1,64 @@
+package simd
+
+// Kernels is one complete set of inner loops for one CPU tier.
+//
+// Unless a function says otherwise its slices have equal length, do not overlap,
+// and may be empty or unaligned. Sums may be reordered and fused (see doc.go),
+// but every set gives the same bits for the same input, however it is called.
+type Kernels struct {
+	Name string // "generic", "vek", "avx2"
+
+	// Dot returns Σ x[i]·y[i].
+	Dot func(x, y []float32) float32
+	// Sum returns Σ x[i].
+	Sum func(x []float32) float32
+	// Max returns the largest x[i], -Inf for an empty x, NaN if any x[i] is NaN.
+	Max func(x []float32) float32
+	// Axpy adds a·x to y.
+	Axpy func(y []float32, a float32, x []float32)
+	// Add adds x to y.
+	Add func(y, x []float32)
+	// Mul multiplies y by x, element by element.
+	Mul func(y, x []float32)
+	// Scale multiplies y by a.
+	Scale func(y []float32, a float32)
+	// DotRows sets out[i] = Σ_j rows[i*stride+j]·x[j]: len(out) rows of len(x) columns.
+	DotRows func(out, x, rows []float32, stride int)
+	// AxpyRows adds Σ_i a[i]·rows[i*stride : i*stride+len(y)] to y, i in order.
+	AxpyRows func(y, a, rows []float32, stride int)
+	// ExpSub sets y[i] = exp(x[i]-sub) and returns the sum of y. y may be x.
+	ExpSub func(y, x []float32, sub float32) float32
+	// SwiGLU sets y = silu(gate)∘up, silu(z) = z/(1+exp(-z)).
+	SwiGLU func(y, gate, up []float32)
+	// SwiGLUBackward sets dgate and dup from dy and the inputs of SwiGLU.
+	// dgate may be gate and dup may be up.
+	SwiGLUBackward func(dgate, dup, dy, gate, up []float32)
+	// GELU sets y = ½x(1+tanh(√(2/π)(x+0.044715x³))). y may be x.
+	GELU func(y, x []float32)
+	// GELUBackward sets dx from dy and the input of GELU. dx may be dy.
+	GELUBackward func(dx, dy, x []float32)
+	// AdamW updates w, m and v by the gradient g (see AdamWStep).
+	AdamW func(w, m, v, g []float32, s *AdamWStep)
+	// Tile is the micro-kernel of the matrix products.
+	Tile Tile
+}
+
+// AdamWStep holds the constants of one AdamW step (Loshchilov & Hutter 2019, arXiv:1711.05101v3, alg. 2):
+//
+//	m = β₁m + (1-β₁)g;  v = β₂v + (1-β₂)g²
+//	w = w·(1 - LR·Decay) - LR·(m/C1)/(√(v/C2)+Eps)
+//
+// with C1 = 1-β₁ᵗ and C2 = 1-β₂ᵗ. g is multiplied by GradScale first.
+type AdamWStep struct {
+	LR, Beta1, Beta2, Eps, Decay, C1, C2, GradScale float32
+}
+
+// Tile is the micro-kernel of a blocked matrix product: it adds (or sets, when
+// accumulate is false) the product of a packed MR-row panel of A and a packed
+// NR-column panel of B to an MR×NR tile of C:
+//
+//	c[i*ldc+j] (+)= Σ_p a[p*MR+i]·b[p*NR+j],   p = 0…k-1 in order
+type Tile struct {
+	MR, NR int
+	Run    func(k int, a, b, c []float32, ldc int, accumulate bool)
+}
