@@ -53,12 +53,25 @@ type AdamWStep struct {
 	LR, Beta1, Beta2, Eps, Decay, C1, C2, GradScale float32
 }
 
-// Tile is the micro-kernel of a blocked matrix product: it adds (or sets, when
-// accumulate is false) the product of a packed MR-row panel of A and a packed
-// NR-column panel of B to an MR×NR tile of C:
-//
-//	c[i*ldc+j] (+)= Σ_p a[p*MR+i]·b[p*NR+j],   p = 0…k-1 in order
+// Tile is the micro-kernel of a blocked matrix product, and the packing it wants.
+// Panels of A are MR wide, panels of B NR; a panel of width w holds k steps of w
+// numbers, and is followed by at least PackSlack numbers that packing may overwrite.
 type Tile struct {
 	MR, NR int
-	Run    func(k int, a, b, c []float32, ldc int, accumulate bool)
+	// Run adds (or sets, when accumulate is false) the product of an MR-row panel
+	// of A and an NR-column panel of B to an MR×NR tile of C. The products are
+	// summed from zero, p = 0…k-1 in order, and the sum is then added to C:
+	//
+	//	c[i*ldc+j] (+)= Σ_p a[p*MR+i]·b[p*NR+j]
+	Run func(k int, a, b, c []float32, ldc int, accumulate bool)
+	// PackRows fills panels that lie side by side in the rows of src:
+	// dst[q*panel+p*width+j] = src[p*stride+q*width+j] for q < panels, p < k, j < width.
+	// width is MR or NR.
+	PackRows func(dst []float32, panel int, src []float32, stride, width, k, panels int)
+	// PackCols fills one panel with the transpose of width rows of src:
+	// dst[p*width+i] = src[i*stride+p] for p < k, i < width. width is MR or NR, k ≥ 1.
+	PackCols func(dst, src []float32, stride, width, k int)
 }
+
+// PackSlack is the number of elements after a panel that packing may overwrite.
+const PackSlack = 8
