@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+// ExportOptions say what a written model holds besides its weights.
+type ExportOptions struct {
+	Set   []gguf.KV              // metadata to add or replace, such as guardcpu.* provenance
+	Types map[string]*quant.Type // tensors to pack into another type than the source's
+}
+
+// Export writes the model to path as a copy of its source file in which only the
+// changed tensors and the given keys differ. Changed tensors are packed into the
+// type the source has for them. Adapters are merged on the way. The write is atomic.
+func (m *Model) Export(path string, o ExportOptions) error {
+	var replace []gguf.TensorData
+	for _, p := range m.params {
+		typ := p.Stored.Type
+		if t := o.Types[p.Name]; t != nil {
+			typ = t
+		}
+		if typ == p.Stored.Type && !m.changed(p) {
+			continue
+		}
+		t, _ := m.File.Tensor(p.Name)
+		replace = append(replace, gguf.TensorData{
+			Name: p.Name, Type: typ.GGUF, Dims: t.Dims,
+			Bytes: func() ([]byte, error) { return m.pack(p, typ) },
+		})
+	}
+	return gguf.Rewrite(path, m.File, o.Set, replace)
+}
+
+// changed says whether p differs from what the file holds.
+func (m *Model) changed(p *nn.Param) bool {
+	if p.Adapter != nil {
+		return true
+	}
+	return p.F32 != nil && !slices.Equal(p.F32, p.Stored.Dequantize())
+}
+
+// pack returns p's present value as typ stores it.
+func (m *Model) pack(p *nn.Param, typ *quant.Type) ([]byte, error) {
+	if p.Cols%typ.BlockLen != 0 {
+		return nil, fmt.Errorf("engine: %s: rows of %d do not divide into %s blocks of %d", p.Name, p.Cols, typ.Name, typ.BlockLen)
+	}
+	w := m.merged(p)
+	out := make([]byte, p.Rows*typ.RowBytes(p.Cols))
+	if err := typ.Pack(out, w); err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", p.Name, err)
+	}
+	return out, nil
+}
+
+// float32sLE decodes little-endian float32 values.
+func float32sLE(b []byte) []float32 {
+	out := make([]float32, len(b)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return out
+}

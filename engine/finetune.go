@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+)
+
+// FinetuneOptions say how a model learns samples.
+type FinetuneOptions struct {
+	TrainOptions     // Steps 0: Epochs·⌈n/Batch⌉
+	Epochs       int // passes over the samples
+	Batch        int // samples a step
+	Seed         uint64
+}
+
+// DefaultFinetuneOptions is TOFU's recipe (UNLEARNING §2.3): 5 epochs of batches of
+// 32, one epoch of warmup, and Phi's learning rate.
+func DefaultFinetuneOptions() FinetuneOptions {
+	o := FinetuneOptions{TrainOptions: DefaultTrainOptions(), Epochs: 5, Batch: 32}
+	o.LR = 2e-5
+	return o
+}
+
+// FinetuneStep is what one step of fine-tuning did.
+type FinetuneStep struct {
+	Step, Steps int // this step counts from 1
+	Epoch       int // from 0
+	Loss        float64
+	LR          float64
+	GradNorm    float64
+	Tokens      int
+}
+
+// Finetune trains what is trainable in m on the samples: every step's loss is the
+// mean negative log-likelihood over the tokens that count in its batch. The order of an epoch
+// follows from the seed and the epoch. onStep, if not nil, may stop the training
+// by an error; so does the context, between steps.
+func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions, onStep func(FinetuneStep) error) error {
+	if len(samples) == 0 {
+		return fmt.Errorf("engine: there is nothing to fine-tune on")
+	}
+	if o.Batch < 1 || o.Epochs < 1 {
+		return fmt.Errorf("engine: epochs is %d and batch %d, want at least 1", o.Epochs, o.Batch)
+	}
+	perEpoch := (len(samples) + o.Batch - 1) / o.Batch
+	if o.Steps == 0 {
+		o.Steps = o.Epochs * perEpoch
+	}
+	tr, err := NewTrainer(m, o.TrainOptions)
+	if err != nil {
+		return err
+	}
+	for step := range o.Steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		epoch := step / perEpoch
+		order := rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(len(samples))
+		lo := step % perEpoch * o.Batch
+		batch := make([]Sample, 0, o.Batch)
+		for _, i := range order[lo:min(len(order), lo+o.Batch)] {
+			batch = append(batch, samples[i])
+		}
+		st, err := tr.Step([]Term{MeanNLL("fine-tuning", batch)})
+		if err != nil {
+			return err
+		}
+		if onStep == nil {
+			continue
+		}
+		if err := onStep(FinetuneStep{step + 1, o.Steps, epoch, mean(st.Losses[0]), st.LR, st.GradNorm, st.Tokens}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MeanNLL is the term mean_t nll_t over all positions that count in the batch. A
+// batch without any has no loss.
+func MeanNLL(name string, samples []Sample) Term {
+	return Term{Name: name, Samples: samples, Loss: func(t *Trace) ([]int, LossFunc) {
+		targets := t.Targets()
+		coef := make([]float32, len(targets))
+		for i := range coef {
+			coef[i] = 1 / float32(len(targets))
+		}
+		return t.CrossEntropy(targets, coef)
+	}}
+}
+
+func mean(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	var s float64
+	for _, v := range x {
+		s += v
+	}
+	return s / float64(len(x))
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"github.com/guardcpu/guardcpu/engine/nn"
+)
+
+// headState is the memory of the final norm and the output matrix.
+type headState struct {
+	x, y, dy, dx, logits []float32
+	norm                 nn.NormState
+}
+
+// headFloats bounds the logits that are alive at once (64 MiB).
+const headFloats = 16 << 20
+
+// Chunk is some of the rows a loss was asked for, with their logits.
+type Chunk struct {
+	First  int    // Rows[i] is element First+i of the rows asked for
+	Rows   []int  // rows of the trace
+	Logits nn.Mat // [len(Rows), V]; a LossFunc overwrites it by dloss/dlogits
+	Ctx    *nn.Ctx
+
+	losses []float64
+}
+
+// LossFunc computes the loss of a chunk's rows from their logits.
+type LossFunc func(c *Chunk)
+
+// Each calls f for every row of the chunk, in parallel: i counts from the first of the
+// rows asked for, and the result is that row's loss.
+func (c *Chunk) Each(f func(i int, logits []float32) float64) {
+	c.Ctx.Par.For(len(c.Rows), func(i int) {
+		c.losses[c.First+i] = f(c.First+i, c.Logits.Row(i))
+	})
+}
+
+// runHead computes logits and losses of the given rows in chunks, and with a sink
+// the gradients of the output matrix and the final norm; dh receives the
+// gradient of the last block's output.
+func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 {
+	m, cfg, st := t.m, &t.m.Config, &t.head
+	c, d, v := m.Ctx, cfg.DModel, cfg.NVocab
+	losses := make([]float64, len(rows))
+	size := max(32, min(4096, headFloats/v))
+	last := t.h[cfg.NLayers]
+	for lo := 0; lo < len(rows); lo += size {
+		chunk := rows[lo:min(len(rows), lo+size)]
+		n := len(chunk)
+		mat := func(buf *[]float32, cols int) nn.Mat {
+			*buf = grow(*buf, n*cols)
+			return nn.Mat{Rows: n, Cols: cols, Stride: cols, Data: *buf}
+		}
+		x, y, logits := mat(&st.x, d), mat(&st.y, d), mat(&st.logits, v)
+		for i, r := range chunk {
+			copy(x.Row(i), last.Row(r))
+		}
+		m.finalNorm(y, x, &st.norm)
+		m.output(logits, y)
+		f(&Chunk{First: lo, Rows: chunk, Logits: logits, Ctx: c, losses: losses})
+		if to == nil {
+			continue
+		}
+		sampleOf := make([]int32, n)
+		for i, r := range chunk {
+			sampleOf[i] = t.sampleOf[r]
+		}
+		to.beginRows(sampleOf)
+		dy, dx := mat(&st.dy, d), mat(&st.dx, d)
+		nn.BiasBackward(m.w.outputBias, logits, to)
+		dy.Zero()
+		nn.LinearBackward(c, dy, logits, y, m.w.output, to)
+		dx.Zero()
+		nn.NormBackward(c, cfg.Norm, dx, dy, x, m.w.outNorm, m.w.outNormBias, &st.norm, to)
+		for i, r := range chunk {
+			copy(dh.Row(r), dx.Row(i))
+		}
+	}
+	if to != nil {
+		to.done(m.w.outputBias, m.w.outNorm, m.w.outNormBias)
+		if !cfg.Tied {
+			to.done(m.w.output)
+		}
+	}
+	return losses
+}
+
+// finalNorm sets y to the normalised x; st is what its backward needs.
+func (m *Model) finalNorm(y, x nn.Mat, st *nn.NormState) {
+	nn.Norm(m.Ctx, m.Config.Norm, y, x, m.w.outNorm, m.w.outNormBias, m.Config.Eps, st)
+}
+
+// output sets the logits of normalised hidden states.
+func (m *Model) output(logits, y nn.Mat) {
+	nn.Linear(m.Ctx, logits, y, m.w.output)
+	nn.AddBias(m.Ctx, logits, m.w.outputBias)
+}

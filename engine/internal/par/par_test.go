@@ -1,0 +1,50 @@
+package par
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestForRunsEveryItemOnce(t *testing.T) {
+	for _, workers := range []int{1, 2, 3, 7, 64} {
+		for _, n := range []int{0, 1, 2, 63, 1000} {
+			seen := make([]atomic.Int32, n)
+			New(workers).ForWorker(n, func(worker, i int) {
+				assert.Less(t, worker, workers)
+				seen[i].Add(1)
+			})
+			for i := range seen {
+				assert.Equal(t, int32(1), seen[i].Load(), "%d workers, item %d of %d", workers, i, n)
+			}
+		}
+	}
+}
+
+func TestNilPoolRunsOnTheCaller(t *testing.T) {
+	var p *Pool
+	n := 0
+	p.For(5, func(i int) { n += i })
+	assert.Equal(t, 10, n)
+	assert.Equal(t, 1, p.Workers())
+}
+
+func TestPanicReachesTheCaller(t *testing.T) {
+	for _, workers := range []int{1, 4} {
+		assert.PanicsWithValue(t, "item 3", func() {
+			New(workers).For(10, func(i int) {
+				if i == 3 {
+					panic("item 3")
+				}
+			})
+		})
+	}
+}
+
+func TestLoopsNest(t *testing.T) {
+	p := New(3)
+	var sum atomic.Int64
+	p.For(10, func(i int) { p.For(10, func(j int) { sum.Add(int64(i * j)) }) })
+	assert.Equal(t, int64(45*45), sum.Load())
+}

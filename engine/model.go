@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/guardcpu/guardcpu/engine/internal/par"
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/engine/tokenizer"
+	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// Options say how a model computes. The zero value uses every CPU and the best kernels.
+type Options struct {
+	Threads int           // workers; 0: as many as the process may use
+	Kernels *simd.Kernels // nil: simd.Select
+}
+
+// Model is a loaded model. Its weights stay in the file as they are packed there
+// until they are trained.
+//
+// A model must not be trained while it is used otherwise; reading it from several
+// goroutines at once is safe.
+type Model struct {
+	File      *gguf.File
+	Config    Config
+	Tokenizer *tokenizer.Tokenizer
+	Ctx       *nn.Ctx
+
+	w      weights
+	params []*nn.Param // of the file, in the order of layout
+	ownsF  bool
+}
+
+// Open maps the GGUF file at path and binds its tensors.
+func Open(path string, o Options) (*Model, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := Load(f, o)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	m.ownsF = true
+	return m, nil
+}
+
+// Load binds the tensors of a file that is open already and stays the caller's to close.
+func Load(f *gguf.File, o Options) (*Model, error) {
+	k := o.Kernels
+	if k == nil {
+		var err error
+		if k, err = simd.Select(); err != nil {
+			return nil, err
+		}
+	}
+	c, err := readConfig(f)
+	if err != nil {
+		return nil, err
+	}
+	tok, err := tokenizer.FromGGUF(f)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: &nn.Ctx{K: k, Par: par.New(o.Threads)}}
+	if err := m.bind(); err != nil {
+		return nil, err
+	}
+	if n := tok.Size(); n > m.Config.NVocab {
+		return nil, fmt.Errorf("engine: %s: the vocabulary has %d tokens, token_embd.weight has rows for %d", f.Name, n, m.Config.NVocab)
+	}
+	return m, nil
+}
+
+// bind finds every tensor of the layout, checks its shape, and refuses tensors that
+// the architecture does not use: a model with them would compute something else.
+func (m *Model) bind() error {
+	f, c := m.File, &m.Config
+	embed, ok := f.Tensor("token_embd.weight")
+	if !ok || len(embed.Dims) != 2 {
+		return fmt.Errorf("engine: %s: token_embd.weight is missing or no matrix", f.Name)
+	}
+	c.NVocab = int(embed.Dims[1])
+	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
+	c.Tied = !has("output.weight")
+	used := map[string]bool{"rope_freqs.weight": true}
+	for _, s := range c.layout(&m.w, has) {
+		t, ok := f.Tensor(s.name)
+		if !ok {
+			if s.optional {
+				continue
+			}
+			return fmt.Errorf("engine: %s: tensor %s is missing (%s)", f.Name, s.name, c.Arch.Name)
+		}
+		p, err := newParam(f, t, s)
+		if err != nil {
+			return err
+		}
+		p.Index = len(m.params)
+		m.params = append(m.params, p)
+		*s.param = p
+		used[s.name] = true
+	}
+	if c.Tied {
+		m.w.output = m.w.embed
+	}
+	for _, t := range f.Tensors {
+		if !used[t.Name] {
+			return fmt.Errorf("engine: %s: tensor %s is not part of architecture %s as it is known here", f.Name, t.Name, c.Arch.Name)
+		}
+	}
+	return nil
+}
+
+func newParam(f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param, error) {
+	cols, rows := t.Dims[0], uint64(1)
+	for _, d := range t.Dims[1:] {
+		rows *= d // the reader checked the product
+	}
+	if rows != uint64(s.rows) || cols != uint64(s.cols) {
+		return nil, fmt.Errorf("engine: %s: %s is %d×%d, want %d×%d", f.Name, s.name, rows, cols, s.rows, s.cols)
+	}
+	typ, err := quant.ByGGUF(t.Type)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s: %s: %w", f.Name, s.name, err)
+	}
+	stored, err := quant.NewMatrix(typ, s.rows, s.cols, f.Data(t))
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s: %s: %w", f.Name, s.name, err)
+	}
+	p := &nn.Param{Name: s.name, Rows: s.rows, Cols: s.cols, Stored: stored}
+	if p.Rows == 1 {
+		p.F32 = stored.Dequantize()
+	}
+	return p, nil
+}
+
+// Params returns the parameters of the file in the one order that loading,
+// optimising, scoring and reporting use.
+func (m *Model) Params() []*nn.Param { return m.params }
+
+// NParams returns the number of weights; a tied output counts once.
+func (m *Model) NParams() int {
+	n := 0
+	for _, p := range m.params {
+		n += p.Len()
+	}
+	return n
+}
+
+// Trainable returns what an optimizer may change, in the order of Params: the
+// parameters of TrainFull, or the adapters of TrainLoRA (A before B).
+func (m *Model) Trainable() []*nn.Param {
+	var out []*nn.Param
+	for _, p := range m.params {
+		if p.Trainable {
+			out = append(out, p)
+		}
+		if p.Adapter != nil {
+			out = append(out, p.Adapter.A, p.Adapter.B)
+		}
+	}
+	return out
+}
+
+// TrainFull makes every parameter trainable, with a float32 master each.
+func (m *Model) TrainFull() {
+	for _, p := range m.params {
+		if p.F32 == nil {
+			p.F32 = p.Stored.Dequantize()
+		}
+		p.Trainable = true
+	}
+}
+
+// Param returns the parameter of that name.
+func (m *Model) Param(name string) (*nn.Param, error) {
+	i := slices.IndexFunc(m.params, func(p *nn.Param) bool { return p.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("engine: %s has no tensor %s", m.File.Name, name)
+	}
+	return m.params[i], nil
+}
+
+// Close releases the file if Open mapped it. The model must not be used afterwards.
+func (m *Model) Close() error {
+	if m.ownsF {
+		return m.File.Close()
+	}
+	return nil
+}
+
+// String names the file and the shape.
+func (m *Model) String() string {
+	types := map[string]bool{}
+	var names []string
+	for _, p := range m.params {
+		if n := p.Stored.Type.Name; p.Rows > 1 && !types[n] {
+			types[n] = true
+			names = append(names, n)
+		}
+	}
+	return fmt.Sprintf("%s: %v, %d parameters, %s", m.File.Name, m.Config, m.NParams(), strings.Join(names, "+"))
+}
+
+// Snapshot is a copy of everything training changes.
+type Snapshot struct {
+	values [][]float32
+}
+
+// Snapshot copies the trainable parameters.
+func (m *Model) Snapshot() *Snapshot {
+	s := &Snapshot{}
+	for _, p := range m.Trainable() {
+		s.values = append(s.values, slices.Clone(p.F32))
+	}
+	return s
+}
+
+// Restore puts back what Snapshot copied from this model in the same training mode.
+func (m *Model) Restore(s *Snapshot) {
+	ps := m.Trainable()
+	if len(ps) != len(s.values) {
+		panic(fmt.Sprintf("engine: Restore: the snapshot has %d tensors, the model trains %d", len(s.values), len(ps)))
+	}
+	for i, p := range ps {
+		copy(p.F32, s.values[i])
+	}
+}

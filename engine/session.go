@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+)
+
+// Session generates: it feeds tokens to several sequences at once and keeps their
+// keys and values. It runs the same layer functions as Trace.
+type Session struct {
+	m     *Model
+	max   int
+	lens  []int     // tokens fed to each sequence
+	cache [][]nn.KV // [layer][sequence]
+	st    *nn.BlockState
+	norm  nn.NormState
+	a, b  []float32
+}
+
+// Feed is some tokens that follow what a sequence has been fed before.
+type Feed struct {
+	Seq int
+	IDs []int32
+}
+
+// NewSession returns a session of nSeqs empty sequences of at most maxTokens tokens each.
+func (m *Model) NewSession(nSeqs, maxTokens int) *Session {
+	s := &Session{m: m, max: maxTokens, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
+	kv := m.Config.NKVHeads * m.Config.DHead
+	s.cache = make([][]nn.KV, m.Config.NLayers)
+	for l := range s.cache {
+		s.cache[l] = make([]nn.KV, nSeqs)
+		for i := range s.cache[l] {
+			s.cache[l][i] = nn.KV{K: nn.NewMat(maxTokens, kv), V: nn.NewMat(maxTokens, kv)}
+		}
+	}
+	return s
+}
+
+// Len returns how many tokens sequence seq has been fed.
+func (s *Session) Len(seq int) int { return s.lens[seq] }
+
+// Feed appends tokens to different sequences and returns the logits after the last
+// token of each, [len(feeds), V]. It fails when a sequence would exceed its maximum.
+func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
+	m, cfg := s.m, &s.m.Config
+	var ids, pos []int32
+	segs := make([]nn.Segment, len(feeds))
+	for i, f := range feeds {
+		past := s.lens[f.Seq]
+		if len(f.IDs) == 0 || past+len(f.IDs) > s.max {
+			return nn.Mat{}, fmt.Errorf("engine: a sequence of %d tokens cannot take %d more, at most %d", past, len(f.IDs), s.max)
+		}
+		segs[i] = nn.Segment{Start: len(ids), N: len(f.IDs), Past: past}
+		for j, id := range f.IDs {
+			if id < 0 || int(id) >= cfg.NVocab {
+				return nn.Mat{}, fmt.Errorf("engine: token id %d is outside the vocabulary of %d", id, cfg.NVocab)
+			}
+			ids, pos = append(ids, id), append(pos, int32(past+j))
+		}
+	}
+	n, d := len(ids), cfg.DModel
+	s.a, s.b = grow(s.a, n*d), grow(s.b, n*d)
+	x := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.a}
+	y := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.b}
+	nn.Embed(m.Ctx, x, ids, m.w.embed)
+	s.st.Resize(n)
+	for l := range m.w.blocks {
+		for i, f := range feeds {
+			segs[i].KV = &s.cache[l][f.Seq]
+		}
+		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
+		x, y = y, x
+	}
+	last := nn.NewMat(len(feeds), d)
+	for i, f := range feeds {
+		copy(last.Row(i), x.Row(segs[i].Start+segs[i].N-1))
+		s.lens[f.Seq] += len(f.IDs)
+	}
+	normed := nn.NewMat(len(feeds), d)
+	m.finalNorm(normed, last, &s.norm)
+	logits := nn.NewMat(len(feeds), cfg.NVocab)
+	m.output(logits, normed)
+	return logits, nil
+}

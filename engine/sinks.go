@@ -1,0 +1,292 @@
+package engine
+
+import (
+	"math"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// rowsSink is a sink that wants to know, before the calls it is for, which sample
+// of the batch each row of the factors belongs to.
+type rowsSink interface {
+	beginRows(sampleOf []int32)
+}
+
+// doneSink is a sink that wants to know when all of a parameter's gradient of this
+// backward pass has been delivered.
+type doneSink interface {
+	done(p *nn.Param)
+}
+
+// Accumulate is the sink that adds the gradient of every parameter to a Grads:
+//
+//	matrix dW += dyᵀ·x    gain dw += Σ_t dy_t∘x̂_t    bias db += Σ_t dy_t    rows dE[id_t] += dy_t
+type Accumulate struct{ g *Grads }
+
+// NewAccumulate returns a sink that adds to g.
+func NewAccumulate(g *Grads) Accumulate { return Accumulate{g} }
+
+// Linear adds dyᵀ·x.
+func (a Accumulate) Linear(p *nn.Param, dy, x nn.Mat) { addLinear(a.g.ctx, a.g.of[p], dy, x) }
+
+// Gain adds Σ_t dy_t∘x̂_t.
+func (a Accumulate) Gain(p *nn.Param, dy, xhat nn.Mat) { addGain(a.g.ctx, a.g.of[p], dy, xhat) }
+
+// Bias adds Σ_t dy_t.
+func (a Accumulate) Bias(p *nn.Param, dy nn.Mat) { addBias(a.g.ctx, a.g.of[p], dy) }
+
+// Rows adds dy_t to row ids[t].
+func (a Accumulate) Rows(p *nn.Param, ids []int32, dy nn.Mat) { addRows(a.g.ctx, a.g.of[p], ids, dy) }
+
+func addLinear(c *nn.Ctx, dw []float32, dy, x nn.Mat) {
+	c.K.Gemm(c.Par.For, dw, x.Cols, dy.Cols, x.Cols, dy.Rows,
+		simd.Operand{Data: dy.Data, Stride: dy.Stride, Trans: true},
+		simd.Operand{Data: x.Data, Stride: x.Stride}, true)
+}
+
+// columns runs f over pieces of n columns; a sum over rows stays in one piece.
+func columns(c *nn.Ctx, n int, f func(lo, hi int)) {
+	const width = 64
+	c.Par.For((n+width-1)/width, func(i int) { f(i*width, min(n, (i+1)*width)) })
+}
+
+func addGain(c *nn.Ctx, dw []float32, dy, xhat nn.Mat) {
+	columns(c, dy.Cols, func(lo, hi int) {
+		g := dw[lo:hi]
+		for t := range dy.Rows {
+			a, b := dy.Row(t)[lo:hi], xhat.Row(t)[lo:hi]
+			for j := range g {
+				g[j] += float32(a[j] * b[j])
+			}
+		}
+	})
+}
+
+func addBias(c *nn.Ctx, db []float32, dy nn.Mat) {
+	columns(c, dy.Cols, func(lo, hi int) {
+		for t := range dy.Rows {
+			c.K.Add(db[lo:hi], dy.Row(t)[lo:hi])
+		}
+	})
+}
+
+func addRows(c *nn.Ctx, de []float32, ids []int32, dy nn.Mat) {
+	d := dy.Cols
+	columns(c, d, func(lo, hi int) {
+		for t, id := range ids {
+			c.K.Add(de[int(id)*d+lo:int(id)*d+hi], dy.Row(t)[lo:hi])
+		}
+	})
+}
+
+// Dot is the sink that never forms a gradient: for every sample s of a packed batch
+// it adds ⟨∂L/∂θ restricted to the sample's rows, G⟩ to Scores[s]. With a loss that
+// is a sum over samples this is the inner product of the sample's gradient with G:
+//
+//	matrix Σ_t dy_t·(G·x_t)    gain Σ_t (dy_t∘x̂_t)·G    bias Σ_t dy_t·G    rows Σ_t dy_t·G[id_t]
+type Dot struct {
+	g        *Grads
+	sampleOf []int32
+	Scores   []float64
+	z        []float32
+}
+
+// NewDot returns a sink that scores a batch of n samples against g.
+func NewDot(g *Grads, n int) *Dot { return &Dot{g: g, Scores: make([]float64, n)} }
+
+func (d *Dot) beginRows(sampleOf []int32) { d.sampleOf = sampleOf }
+
+// each adds f(t) to the score of the sample that row t belongs to.
+func (d *Dot) each(rows int, f func(t int) float32) {
+	part := make([]float32, rows)
+	d.g.ctx.Par.For((rows+63)/64, func(i int) {
+		for t := i * 64; t < min(rows, (i+1)*64); t++ {
+			part[t] = f(t)
+		}
+	})
+	for t, v := range part {
+		d.Scores[d.sampleOf[t]] += float64(v)
+	}
+}
+
+// Linear adds Σ_t dy_t·(G·x_t).
+func (d *Dot) Linear(p *nn.Param, dy, x nn.Mat) {
+	c := d.g.ctx
+	d.z = grow(d.z, dy.Rows*dy.Cols)
+	z := nn.Mat{Rows: dy.Rows, Cols: dy.Cols, Stride: dy.Cols, Data: d.z}
+	c.K.Gemm(c.Par.For, z.Data, z.Stride, x.Rows, p.Rows, x.Cols,
+		simd.Operand{Data: x.Data, Stride: x.Stride},
+		simd.Operand{Data: d.g.of[p], Stride: p.Cols, Trans: true}, false)
+	d.each(dy.Rows, func(t int) float32 { return c.K.Dot(dy.Row(t), z.Row(t)) })
+}
+
+// Gain adds Σ_t (dy_t∘x̂_t)·G.
+func (d *Dot) Gain(p *nn.Param, dy, xhat nn.Mat) {
+	g := d.g.of[p]
+	d.each(dy.Rows, func(t int) float32 {
+		a, b := dy.Row(t), xhat.Row(t)
+		var s float32
+		for j, gj := range g {
+			s += float32(float32(a[j]*b[j]) * gj)
+		}
+		return s
+	})
+}
+
+// Bias adds Σ_t dy_t·G.
+func (d *Dot) Bias(p *nn.Param, dy nn.Mat) {
+	g := d.g.of[p]
+	d.each(dy.Rows, func(t int) float32 { return d.g.ctx.K.Dot(dy.Row(t), g) })
+}
+
+// Rows adds Σ_t dy_t·G[ids[t]].
+func (d *Dot) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
+	g := d.g.of[p]
+	d.each(dy.Rows, func(t int) float32 {
+		lo := int(ids[t]) * p.Cols
+		return d.g.ctx.K.Dot(dy.Row(t), g[lo:lo+p.Cols])
+	})
+}
+
+// perTensor forms one parameter's gradient at a time and hands it over when it is
+// complete, so that no more than a layer's largest gradients are alive at once.
+type perTensor struct {
+	ctx  *nn.Ctx
+	open map[*nn.Param][]float32
+	take func(p *nn.Param, g []float32)
+}
+
+func newPerTensor(c *nn.Ctx, take func(p *nn.Param, g []float32)) *perTensor {
+	return &perTensor{ctx: c, open: map[*nn.Param][]float32{}, take: take}
+}
+
+func (s *perTensor) grad(p *nn.Param) []float32 {
+	g := s.open[p]
+	if g == nil {
+		g = make([]float32, p.Len())
+		s.open[p] = g
+	}
+	return g
+}
+
+func (s *perTensor) Linear(p *nn.Param, dy, x nn.Mat)         { addLinear(s.ctx, s.grad(p), dy, x) }
+func (s *perTensor) Gain(p *nn.Param, dy, xhat nn.Mat)        { addGain(s.ctx, s.grad(p), dy, xhat) }
+func (s *perTensor) Bias(p *nn.Param, dy nn.Mat)              { addBias(s.ctx, s.grad(p), dy) }
+func (s *perTensor) Rows(p *nn.Param, ids []int32, dy nn.Mat) { addRows(s.ctx, s.grad(p), ids, dy) }
+
+func (s *perTensor) done(p *nn.Param) {
+	if g := s.open[p]; g != nil {
+		s.take(p, g)
+		delete(s.open, p)
+	}
+}
+
+// Norm is the sink that measures the gradient of one backward pass, tensor by tensor.
+type Norm struct {
+	*perTensor
+	squares map[*nn.Param]float64
+	params  []*nn.Param
+}
+
+// NewNorm returns a sink that measures what the model trains now.
+func NewNorm(m *Model) *Norm {
+	n := &Norm{squares: map[*nn.Param]float64{}, params: m.Trainable()}
+	n.perTensor = newPerTensor(m.Ctx, func(p *nn.Param, g []float32) { n.squares[p] = sumSquares(m.Ctx, g) })
+	return n
+}
+
+// Of returns the L2 norm of one parameter's gradient.
+func (n *Norm) Of(p *nn.Param) float64 { return math.Sqrt(n.squares[p]) }
+
+// Total returns the L2 norm of the whole gradient.
+func (n *Norm) Total() float64 {
+	var sum float64
+	for _, p := range n.params {
+		sum += n.squares[p]
+	}
+	return math.Sqrt(sum)
+}
+
+// Update is the sink that applies a step of the trainer's optimizer to each tensor as soon as its
+// gradient is complete, and drops the gradient. The whole batch must be one
+// backward pass, and gradients are not clipped, for their norm is not known in time.
+type Update struct{ *perTensor }
+
+// NewUpdate returns a sink for update number t (from 0) of tr.
+func NewUpdate(tr *Trainer, t int) Update {
+	lr := tr.rate(t)
+	tr.opt.Begin(t)
+	return Update{newPerTensor(tr.m.Ctx, func(p *nn.Param, g []float32) { tr.apply(p, g, lr, 1) })}
+}
+
+// route passes on the gradients of trainable parameters only, and turns the
+// gradient of an adapted matrix into those of its adapter: it is the LoRA sink, and
+// every other sink stands behind it.
+type route struct {
+	ctx *nn.Ctx
+	to  nn.Sink
+}
+
+func (r *route) Linear(p *nn.Param, dy, x nn.Mat) {
+	if p.Trainable {
+		r.to.Linear(p, dy, x)
+	}
+	if p.Adapter != nil {
+		nn.AdapterBackward(r.ctx, p.Adapter, dy, x, r.to)
+	}
+}
+
+func (r *route) Gain(p *nn.Param, dy, xhat nn.Mat) {
+	if p.Trainable {
+		r.to.Gain(p, dy, xhat)
+	}
+}
+
+func (r *route) Bias(p *nn.Param, dy nn.Mat) {
+	if p.Trainable {
+		r.to.Bias(p, dy)
+	}
+}
+
+func (r *route) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
+	if p.Trainable {
+		r.to.Rows(p, ids, dy)
+	}
+	if p.Adapter != nil {
+		nn.AdapterRowsBackward(r.ctx, p.Adapter, ids, dy, r.to)
+	}
+}
+
+func (r *route) beginRows(sampleOf []int32) {
+	if s, ok := r.to.(rowsSink); ok {
+		s.beginRows(sampleOf)
+	}
+}
+
+func (r *route) done(ps ...*nn.Param) {
+	s, ok := r.to.(doneSink)
+	if !ok {
+		return
+	}
+	for _, p := range ps {
+		if p == nil {
+			continue
+		}
+		if p.Adapter != nil {
+			s.done(p.Adapter.B)
+			s.done(p.Adapter.A)
+		}
+		if p.Trainable {
+			s.done(p)
+		}
+	}
+}
+
+// grow returns a slice of length n, with the memory of s where it is enough.
+func grow(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
+}

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+)
+
+// Trace runs packed batches forwards, and backwards into a gradient sink.
+//
+// A batch is a concatenation of samples without padding; attention is causal inside
+// each sample. Forward keeps only the input of every block, and Backward
+// recomputes a block when it needs its inside; KeepBlocks keeps everything instead.
+type Trace struct {
+	// KeepBlocks keeps what is inside every block between Forward and Backward:
+	// more memory, no recomputation. The results are the same bits.
+	KeepBlocks bool
+
+	m        *Model
+	samples  []Sample
+	ids      []int32
+	pos      []int32      // position of each row in its sample
+	sampleOf []int32      // sample of each row
+	segs     []nn.Segment // one for each sample
+	h        []nn.Mat     // h[l] is the input of block l; h[L] the output of the last
+	states   []*nn.BlockState
+	live     int // without KeepBlocks: the block whose values states[0] holds
+	bufs     [][]float32
+	head     headState
+}
+
+// NewTrace returns an empty trace of m. It keeps its memory from batch to batch.
+func (m *Model) NewTrace() *Trace { return &Trace{m: m} }
+
+// Target is a prediction that counts: the logits of trace row Row predict Token.
+type Target struct {
+	Sample, Row int
+	Token       int32
+}
+
+// Targets returns the masked positions of the batch, sample by sample, in order.
+func (t *Trace) Targets() []Target {
+	var out []Target
+	for s, seg := range t.segs {
+		for i := 1; i < seg.N; i++ {
+			if t.samples[s].Mask[i] {
+				out = append(out, Target{s, seg.Start + i - 1, t.ids[seg.Start+i]})
+			}
+		}
+	}
+	return out
+}
+
+// Start returns the first row of a sample; row Start(s)+i holds its token i.
+func (t *Trace) Start(sample int) int { return t.segs[sample].Start }
+
+// NRows returns the number of rows of the batch.
+func (t *Trace) NRows() int { return len(t.ids) }
+
+// Position returns the sample of a row and the token's place in it.
+func (t *Trace) Position(row int) (sample, pos int) {
+	return int(t.sampleOf[row]), int(t.pos[row])
+}
+
+// pack lays the samples one after the other.
+func (t *Trace) pack(samples []Sample) {
+	t.samples = samples
+	t.ids, t.pos, t.sampleOf, t.segs = t.ids[:0], t.pos[:0], t.sampleOf[:0], t.segs[:0]
+	for s, smp := range samples {
+		if len(smp.IDs) == 0 || len(smp.Mask) != len(smp.IDs) {
+			panic(fmt.Sprintf("engine: Trace: sample %d has %d tokens and a mask of %d", s, len(smp.IDs), len(smp.Mask)))
+		}
+		t.segs = append(t.segs, nn.Segment{Start: len(t.ids), N: len(smp.IDs)})
+		for i, id := range smp.IDs {
+			t.ids = append(t.ids, id)
+			t.pos = append(t.pos, int32(i))
+			t.sampleOf = append(t.sampleOf, int32(s))
+		}
+	}
+}
+
+// mat returns buffer i as a rows × cols matrix, growing it where needed.
+func (t *Trace) mat(i, rows, cols int) nn.Mat {
+	for len(t.bufs) <= i {
+		t.bufs = append(t.bufs, nil)
+	}
+	t.bufs[i] = grow(t.bufs[i], rows*cols)
+	return nn.Mat{Rows: rows, Cols: cols, Stride: cols, Data: t.bufs[i]}
+}
+
+// state returns the saved values for block l.
+func (t *Trace) state(l int) *nn.BlockState {
+	if !t.KeepBlocks {
+		l = 0
+	}
+	for len(t.states) <= l {
+		t.states = append(t.states, nn.NewBlockState(t.m.Config.BlockConfig, 0))
+	}
+	t.states[l].Resize(len(t.ids))
+	return t.states[l]
+}
+
+// Forward computes the blocks for a batch of samples.
+func (t *Trace) Forward(samples []Sample) { t.forward(samples, true) }
+
+// forward runs the blocks; without keepInputs, two buffers serve all of them and
+// only the last output remains.
+func (t *Trace) forward(samples []Sample, keepInputs bool) {
+	t.pack(samples)
+	m, cfg := t.m, &t.m.Config
+	t.h = t.h[:0]
+	for l := range cfg.NLayers + 1 {
+		i := l
+		if !keepInputs {
+			i = l % 2
+		}
+		t.h = append(t.h, t.mat(i, len(t.ids), cfg.DModel))
+	}
+	nn.Embed(m.Ctx, t.h[0], t.ids, m.w.embed)
+	for l := range m.w.blocks {
+		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, t.state(l), t.h[l+1], t.h[l], t.pos, t.segs)
+	}
+	t.live = cfg.NLayers - 1
+}
+
+// Backward takes the loss that f computes from the logits of the given rows
+// (distinct, in any order) and delivers the gradients of all trainable parameters
+// to s. It returns the loss of each row, as f set it. Rows without a loss cost no logits.
+func (t *Trace) Backward(rows []int, f LossFunc, s nn.Sink) (losses []float64) {
+	m, cfg := t.m, &t.m.Config
+	n := len(t.ids)
+	to := &route{ctx: m.Ctx, to: s}
+	dh := t.mat(cfg.NLayers+1, n, cfg.DModel)
+	dh.Zero()
+	losses = t.runHead(rows, f, to, dh)
+
+	to.beginRows(t.sampleOf)
+	dx := t.mat(cfg.NLayers+2, n, cfg.DModel)
+	for l := cfg.NLayers - 1; l >= 0; l-- {
+		b, st := &m.w.blocks[l], t.state(l)
+		if !t.KeepBlocks && t.live != l {
+			b.Forward(m.Ctx, &cfg.BlockConfig, st, t.mat(cfg.NLayers+3, n, cfg.DModel), t.h[l], t.pos, t.segs)
+			t.live = l
+		}
+		b.Backward(m.Ctx, &cfg.BlockConfig, st, dx, dh, t.h[l], t.pos, t.segs, to)
+		to.done(b.Params()...)
+		dh, dx = dx, dh
+	}
+	nn.EmbedBackward(dh, t.ids, m.w.embed, to)
+	to.done(m.w.embed)
+	return losses
+}
+
+// Losses computes f for the given rows without a gradient; f may leave the logits as they are.
+func (t *Trace) Losses(rows []int, f LossFunc) []float64 {
+	return t.runHead(rows, f, nil, nn.Mat{})
+}

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/optim"
+)
+
+// TrainOptions say how weights follow their gradients.
+type TrainOptions struct {
+	Optimizer   string  // a name of optim.Optimizers
+	LR          float64 // peak learning rate
+	Beta1       float64
+	Beta2       float64
+	Eps         float64
+	Momentum    float64 // SGD only
+	WeightDecay float64 // not applied to norm gains and biases
+	Clip        float64 // largest gradient norm; 0: no clipping
+	Schedule    string  // a name of optim.Schedules
+	Warmup      int     // updates
+	Steps       int     // updates in all
+}
+
+// DefaultTrainOptions are those of TOFU's recipe but for the learning rate and the numbers of updates:
+// AdamW (0.9, 0.999, 1e-8), weight decay 0.01, a linear schedule, no clipping.
+func DefaultTrainOptions() TrainOptions {
+	return TrainOptions{Optimizer: "adamw", LR: 1e-5, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Schedule: "linear"}
+}
+
+// Term is one part of a step's loss: a packed batch and what is computed from its logits.
+type Term struct {
+	Name    string
+	Samples []Sample
+	// Loss returns, for a trace that has run forward on Samples, the rows that
+	// have a loss and the loss itself.
+	Loss func(t *Trace) (rows []int, f LossFunc)
+}
+
+// StepStats is what a step did.
+type StepStats struct {
+	Step     int // updates before this one
+	LR       float64
+	GradNorm float64
+	Losses   [][]float64 // of each term, row by row as its LossFunc set them
+	Tokens   int
+}
+
+// DivergedError says that a step's loss or gradient is not finite. The weights
+// are as they were before that step.
+type DivergedError struct {
+	Step int
+	What string  // "loss of forget", "gradient norm"
+	Got  float64 // NaN or ±Inf
+}
+
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("engine: diverged at step %d: %s is %g; try a lower learning rate", e.Step, e.What, e.Got)
+}
+
+// Trainer takes optimizer steps on a model. Make it after TrainFull or TrainLoRA.
+type Trainer struct {
+	m     *Model
+	o     TrainOptions
+	sched optim.Schedule
+	opt   optim.Optimizer
+	index map[*nn.Param]int
+	grads *Grads
+	trace *Trace
+	step  int
+}
+
+// NewTrainer returns a trainer for what m trains now.
+func NewTrainer(m *Model, o TrainOptions) (*Trainer, error) {
+	sched, err := optim.ScheduleByName(o.Schedule)
+	if err != nil {
+		return nil, err
+	}
+	ps := m.Trainable()
+	if len(ps) == 0 {
+		return nil, fmt.Errorf("engine: nothing is trainable: call TrainFull or TrainLoRA first")
+	}
+	if !(o.LR >= 0) || math.IsInf(o.LR, 0) {
+		return nil, fmt.Errorf("engine: the learning rate is %g, want a finite number not below 0", o.LR)
+	}
+	tr := &Trainer{m: m, o: o, sched: sched, index: map[*nn.Param]int{}, trace: m.NewTrace()}
+	lens := make([]int, len(ps))
+	for i, p := range ps {
+		tr.index[p], lens[i] = i, p.Len()
+	}
+	tr.opt, err = optim.New(o.Optimizer, m.Ctx.K, optim.Options{
+		Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Momentum: o.Momentum, Decay: o.WeightDecay,
+	}, lens)
+	return tr, err
+}
+
+// Trace returns the trace the trainer's steps use, for settings such as KeepBlocks.
+func (tr *Trainer) Trace() *Trace { return tr.trace }
+
+func (tr *Trainer) rate(t int) float64 { return tr.o.LR * tr.sched.Share(t, tr.o.Warmup, tr.o.Steps) }
+
+// Step takes one step down the sum of the terms' losses. On a *DivergedError
+// nothing has changed.
+func (tr *Trainer) Step(terms []Term) (StepStats, error) {
+	if tr.grads == nil {
+		tr.grads = NewGrads(tr.m)
+	}
+	st := StepStats{Step: tr.step, LR: tr.rate(tr.step)}
+	tr.grads.Zero()
+	for _, term := range terms {
+		tr.trace.Forward(term.Samples)
+		rows, f := term.Loss(tr.trace)
+		losses := tr.trace.Backward(rows, f, NewAccumulate(tr.grads))
+		for _, l := range losses {
+			if math.IsNaN(l) || math.IsInf(l, 0) {
+				return st, &DivergedError{Step: tr.step, What: "loss of " + term.Name, Got: l}
+			}
+		}
+		st.Losses = append(st.Losses, losses)
+		st.Tokens += tr.trace.NRows()
+	}
+	st.GradNorm = tr.grads.Norm()
+	if math.IsNaN(st.GradNorm) || math.IsInf(st.GradNorm, 0) {
+		return st, &DivergedError{Step: tr.step, What: "gradient norm", Got: st.GradNorm}
+	}
+	tr.opt.Begin(tr.step)
+	scale := optim.ClipScale(st.GradNorm, tr.o.Clip)
+	for _, p := range tr.grads.Params() {
+		tr.apply(p, tr.grads.Of(p), st.LR, scale)
+	}
+	tr.step++
+	return st, nil
+}
+
+// apply updates one parameter, in pieces shared by the workers.
+func (tr *Trainer) apply(p *nn.Param, g []float32, lr, scale float64) {
+	const piece = 1 << 14
+	i, decay := tr.index[p], p.Rows > 1
+	tr.m.Ctx.Par.For((p.Len()+piece-1)/piece, func(k int) {
+		tr.opt.Step(i, k*piece, min(p.Len(), (k+1)*piece), p.F32, g, lr, scale, decay)
+	})
+}
