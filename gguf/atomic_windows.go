@@ -1,0 +1,33 @@
+package gguf
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// atomically writes a temporary file in the directory of path, syncs it and
+// renames it to path. (renameio is not made for Windows, and there a directory
+// cannot be synced.)
+func atomically(path string, write func(io.Writer) error) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+			_ = os.Remove(file.Name())
+		}
+	}()
+	if err := write(file); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

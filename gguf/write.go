@@ -1,0 +1,351 @@
+package gguf
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// TensorData is a tensor to be written.
+type TensorData struct {
+	Name string
+	Type TensorType
+	Dims []uint64 // Dims[0] is the number of columns; for Rewrite nil stands for those of the source
+	// Bytes packs the tensor, little-endian. It is called once, when the tensor's
+	// turn has come, so that one packed tensor is in memory at a time. The result
+	// is used only until the next call.
+	Bytes func() ([]byte, error)
+}
+
+// ErrOverwrite is wrapped by the error for an output that is the input.
+var ErrOverwrite = errors.New("output would overwrite the input")
+
+// Write writes a file of version 3, little-endian, in the order given. It is
+// atomic: the bytes go to a temporary file in the same directory, which is
+// synced and renamed; until then path is as it was, and after an error the
+// temporary file is gone. A key general.alignment sets the alignment.
+func Write(path string, kvs []KV, tensors []TensorData) error {
+	return replaceFile(path, func(w io.Writer) error { return encode(w, kvs, tensors) })
+}
+
+// Encode writes the bytes of such a file to w.
+func Encode(w io.Writer, kvs []KV, tensors []TensorData) error {
+	if err := encode(w, kvs, tensors); err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	return nil
+}
+
+func encode(w io.Writer, kvs []KV, tensors []TensorData) error {
+	o := binary.LittleEndian
+	if len(kvs) > maxCount || len(tensors) > maxCount {
+		return fmt.Errorf("%d keys and %d tensors, at most %d each are allowed", len(kvs), len(tensors), maxCount)
+	}
+	alignment := uint64(defaultAlignment)
+	h := appendStart(nil, o, 3, len(tensors), len(kvs))
+	keys := make(map[string]bool)
+	var err error
+	for _, kv := range kvs {
+		if keys[kv.Key] {
+			return fmt.Errorf("key %s is there twice", quote(kv.Key))
+		}
+		keys[kv.Key] = true
+		if kv.Key == alignmentKey {
+			if alignment, err = checkAlignment(kv.Value); err != nil {
+				return err
+			}
+		}
+		if h, err = appendKV(h, o, kv); err != nil {
+			return err
+		}
+	}
+	names := make(map[string]bool)
+	parts := make([]part, len(tensors))
+	var pos uint64
+	for i := range tensors {
+		t := &tensors[i]
+		if names[t.Name] {
+			return fmt.Errorf("tensor %s is there twice", quote(t.Name))
+		}
+		names[t.Name] = true
+		size, err := checkTensor(t.Name, t.Type, t.Dims)
+		if err != nil {
+			return err
+		}
+		parts[i] = part{offset: pos, size: size, name: t.Name, typ: t.Type, bytes: t.Bytes}
+		h = appendTensor(h, o, t.Name, t.Type, t.Dims, pos)
+		pos = alignUp(pos+size, alignment)
+	}
+	if len(h) > maxHeader {
+		return fmt.Errorf("the header has %d bytes, at most %d are allowed", len(h), maxHeader)
+	}
+	e := &encoder{w: w, order: o}
+	e.write(h)
+	e.zeros(alignUp(e.pos, alignment) - e.pos)
+	start := e.pos
+	for _, p := range parts {
+		e.zeros(start + p.offset - e.pos)
+		if err := e.part(p); err != nil {
+			return err
+		}
+	}
+	e.zeros(start + pos - e.pos)
+	return e.err
+}
+
+func appendStart(b []byte, o byteOrder, version uint32, nTensors, nKV int) []byte {
+	b = append(b, magic...)
+	b = o.AppendUint32(b, version)
+	b = o.AppendUint64(b, uint64(nTensors))
+	return o.AppendUint64(b, uint64(nKV))
+}
+
+func appendTensor(b []byte, o byteOrder, name string, t TensorType, dims []uint64, offset uint64) []byte {
+	b = appendString(b, o, name)
+	b = o.AppendUint32(b, uint32(len(dims)))
+	for _, d := range dims {
+		b = o.AppendUint64(b, d)
+	}
+	b = o.AppendUint32(b, uint32(t))
+	return o.AppendUint64(b, offset)
+}
+
+// A part is the data of one tensor on its way out.
+type part struct {
+	offset, size uint64 // in the data to be written
+	name         string
+	typ          TensorType
+	bytes        func() ([]byte, error) // little-endian
+}
+
+// encoder counts what it writes, and remembers its first error.
+type encoder struct {
+	w     io.Writer
+	order byteOrder
+	pos   uint64
+	err   error
+}
+
+func (e *encoder) write(b []byte) {
+	if e.err == nil {
+		_, e.err = e.w.Write(b)
+	}
+	e.pos += uint64(len(b))
+}
+
+func (e *encoder) zeros(n uint64) {
+	var z [4096]byte
+	for ; n > 0; n -= min(n, uint64(len(z))) {
+		e.write(z[:min(n, uint64(len(z)))])
+	}
+}
+
+// fill writes n bytes of padding: those of the source where there were as many,
+// else zeros.
+func (e *encoder) fill(n uint64, old []byte) {
+	if n == uint64(len(old)) {
+		e.write(old)
+	} else {
+		e.zeros(n)
+	}
+}
+
+func (e *encoder) part(p part) error {
+	if e.err != nil {
+		return e.err // the disk is full: packing the rest would be in vain
+	}
+	b, err := p.bytes()
+	if err != nil {
+		return fmt.Errorf("tensor %s: %w", quote(p.name), err)
+	}
+	if uint64(len(b)) != p.size {
+		return fmt.Errorf("tensor %s: its data has %d bytes, want %d", quote(p.name), len(b), p.size)
+	}
+	if e.order == binary.BigEndian {
+		b = slices.Clone(b)
+		p.typ.swap(b)
+	}
+	e.write(b)
+	return e.err
+}
+
+// Rewrite writes f to path with some keys and tensors changed, atomically like
+// Write. Version, byte order, alignment, the order of keys and tensors and the
+// bytes of everything else stay as they are in f. A key of set that f has is
+// replaced where it stands, others are appended; a tensor of replace keeps its
+// dimensions and may change its type. If a tensor changes its size, those after
+// it move, and the padding is zero.
+//
+// It refuses to write over f itself, by whatever name (ErrOverwrite), and to
+// change general.alignment.
+func Rewrite(path string, f *File, set []KV, replace []TensorData) error {
+	if info, err := os.Stat(path); err == nil && f.info != nil && os.SameFile(info, f.info) {
+		return fmt.Errorf("gguf: %s is %s: %w", path, f.Name, ErrOverwrite)
+	}
+	return replaceFile(path, func(w io.Writer) error { return f.rewrite(w, set, replace) })
+}
+
+func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
+	newKV := make(map[string]KV)
+	nKV := len(f.KVs)
+	for _, kv := range set {
+		if kv.Key == alignmentKey {
+			return fmt.Errorf("%s cannot be changed", alignmentKey)
+		}
+		if _, dup := newKV[kv.Key]; dup {
+			return fmt.Errorf("key %s is there twice", quote(kv.Key))
+		}
+		newKV[kv.Key] = kv
+		if _, old := f.kvIndex[kv.Key]; !old {
+			nKV++
+		}
+	}
+	if nKV > maxCount {
+		return fmt.Errorf("%d keys, at most %d are allowed", nKV, maxCount)
+	}
+	parts, end, moved, err := f.newParts(replace)
+	if err != nil {
+		return err
+	}
+
+	h := appendStart(nil, f.order, f.Version, len(f.Tensors), nKV)
+	start := headerStart
+	for i, kv := range f.KVs {
+		if n, ok := newKV[kv.Key]; ok {
+			if h, err = appendKV(h, f.order, n); err != nil {
+				return err
+			}
+		} else {
+			h = append(h, f.data[start:f.kvEnds[i]]...)
+		}
+		start = f.kvEnds[i]
+	}
+	for _, kv := range set {
+		if _, old := f.kvIndex[kv.Key]; !old {
+			if h, err = appendKV(h, f.order, kv); err != nil {
+				return err
+			}
+		}
+	}
+	for i, t := range f.Tensors {
+		h = appendTensor(h, f.order, t.Name, parts[i].typ, t.Dims, parts[i].offset)
+	}
+	if len(h) > maxHeader {
+		return fmt.Errorf("the header has %d bytes, at most %d are allowed", len(h), maxHeader)
+	}
+
+	e := &encoder{w: w, order: f.order}
+	e.write(h)
+	data := f.data[min(f.DataOffset, uint64(len(f.data))):]
+	oldPadding := f.data[f.headerEnd : len(f.data)-len(data)]
+	if padding := alignUp(e.pos, f.Alignment) - e.pos; len(h) == f.headerEnd {
+		e.write(oldPadding) // shorter than the alignment asks for, perhaps, when no data follows
+	} else {
+		e.fill(padding, oldPadding)
+	}
+	base := e.pos
+	var old uint64 // how far data has been used
+	for _, i := range f.byOffset {
+		p, t := parts[i], &f.Tensors[i]
+		e.fill(base+p.offset-e.pos, data[old:t.Offset])
+		old = t.Offset + t.Size
+		if p.bytes != nil {
+			if err := e.part(p); err != nil {
+				return err
+			}
+		} else {
+			e.write(f.raw(t))
+		}
+	}
+	if moved {
+		e.zeros(alignUp(end, f.Alignment) - end)
+	} else {
+		e.write(data[old:])
+	}
+	return e.err
+}
+
+// newParts says where the data of each tensor goes, in the order of f.Tensors,
+// and where the last of them ends. Parts without bytes are copied. If no size
+// changes every offset stays; else they are packed anew in the order of the
+// data, and moved is true.
+func (f *File) newParts(replace []TensorData) (parts []part, end uint64, moved bool, err error) {
+	parts = make([]part, len(f.Tensors))
+	for i, t := range f.Tensors {
+		parts[i] = part{offset: t.Offset, size: t.Size, name: t.Name, typ: t.Type}
+	}
+	for _, r := range replace {
+		i, ok := f.tensorIndex[r.Name]
+		if !ok {
+			return nil, 0, false, fmt.Errorf("tensor %s is not in %s", quote(r.Name), f.Name)
+		}
+		p, dims := &parts[i], f.Tensors[i].Dims
+		if p.bytes != nil {
+			return nil, 0, false, fmt.Errorf("tensor %s is there twice", quote(r.Name))
+		}
+		if r.Dims != nil && !slices.Equal(r.Dims, dims) {
+			return nil, 0, false, fmt.Errorf("tensor %s is %s, want %s as in %s", quote(r.Name), FormatDims(r.Dims), FormatDims(dims), f.Name)
+		}
+		p.typ, p.bytes = r.Type, r.Bytes
+		if p.size, err = checkTensor(r.Name, r.Type, dims); err != nil {
+			return nil, 0, false, err
+		}
+		moved = moved || p.size != f.Tensors[i].Size
+	}
+	for _, i := range f.byOffset {
+		p := &parts[i]
+		if moved {
+			p.offset = alignUp(end, f.Alignment)
+		}
+		end = p.offset + p.size
+	}
+	return parts, end, moved, nil
+}
+
+// CheckOutput returns an error (ErrOverwrite) if writing to path would replace
+// one of inputs, which it may name through a link or another spelling, or if
+// path is there and no regular file.
+func CheckOutput(path string, inputs ...string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("gguf: output %s is %s, want a regular file or none", path, kindOf(info.Mode()))
+	}
+	for _, input := range inputs {
+		in, err := os.Stat(input)
+		if err != nil {
+			return fmt.Errorf("gguf: %w", err)
+		}
+		if os.SameFile(info, in) {
+			return fmt.Errorf("gguf: %s is %s: %w", path, input, ErrOverwrite)
+		}
+	}
+	return nil
+}
+
+// replaceFile puts what write writes at path, whole or not at all.
+func replaceFile(path string, write func(io.Writer) error) error {
+	if err := CheckOutput(path); err != nil {
+		return err
+	}
+	err := atomically(path, func(w io.Writer) error {
+		b := bufio.NewWriterSize(w, 1<<20)
+		if err := write(b); err != nil {
+			return err
+		}
+		return b.Flush()
+	})
+	if err != nil {
+		return fmt.Errorf("gguf: %s: %w", path, err)
+	}
+	return nil
+}
