@@ -1,0 +1,164 @@
+package quant
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+// Type is a way in which the elements of a row are packed: blocks of BlockLen
+// elements that take BlockBytes bytes each.
+type Type struct {
+	Name       string // ggml's
+	GGUF       gguf.TensorType
+	BlockLen   int
+	BlockBytes int
+
+	// Unpack sets dst to the elements packed in src, exactly as ggml does. dst has
+	// whole blocks, src the bytes for them; it panics otherwise.
+	Unpack func(dst []float32, src []byte)
+	// Pack packs src into dst, byte for byte as ggml's reference quantizer
+	// (quantize_row_*_ref) does where that is defined. A NaN, an infinity and
+	// what is too large for the type are a *ValueError. dst then holds the blocks
+	// before the faulty one. It panics if the lengths disagree.
+	Pack func(dst []byte, src []float32) error
+}
+
+// Types has all types, from exact to coarse.
+var Types = []*Type{
+	{"F32", gguf.F32, 1, 4, unpackF32, packF32},
+	{"F16", gguf.F16, 1, 2, unpackF16, packF16},
+	{"BF16", gguf.BF16, 1, 2, unpackBF16, packBF16},
+	{"Q8_0", gguf.Q8_0, 32, 34, unpackQ8_0, packQ8_0},
+	{"Q4_0", gguf.Q4_0, 32, 18, unpackQ4_0, packQ4_0},
+}
+
+// maxBlockLen is the largest BlockLen in Types.
+const maxBlockLen = 32
+
+// ByGGUF returns the type with that number in a GGUF file.
+func ByGGUF(t gguf.TensorType) (*Type, error) {
+	for _, q := range Types {
+		if q.GGUF == t {
+			return q, nil
+		}
+	}
+	return nil, unknown(t.String())
+}
+
+// ByName returns the type of that name, in upper or lower case.
+func ByName(name string) (*Type, error) {
+	for _, q := range Types {
+		if strings.EqualFold(q.Name, name) {
+			return q, nil
+		}
+	}
+	return nil, unknown(fmt.Sprintf("%q", name))
+}
+
+func unknown(name string) error {
+	names := make([]string, len(Types))
+	for i, q := range Types {
+		names[i] = q.Name
+	}
+	return fmt.Errorf("quant: weight type %s is not supported; there are %s", name, strings.Join(names, ", "))
+}
+
+// RowBytes returns the bytes that a row of cols elements takes. It panics unless
+// cols is a positive multiple of BlockLen.
+func (t *Type) RowBytes(cols int) int {
+	if cols <= 0 || cols%t.BlockLen != 0 {
+		panic(fmt.Sprintf("quant: %s: a row of %d elements, want a multiple of %d", t.Name, cols, t.BlockLen))
+	}
+	return cols / t.BlockLen * t.BlockBytes
+}
+
+// ValueError says that a value cannot be packed or used.
+type ValueError struct {
+	Type  string // the type's name
+	Index int    // of the element in the slice given to Pack, or in the row
+	Value float32
+}
+
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("quant: element %d: %s", e.Index, e.Problem())
+}
+
+// Problem says what is wrong without the place: "7.1e+04 does not fit F16", "NaN".
+func (e *ValueError) Problem() string {
+	switch v := float64(e.Value); {
+	case math.IsNaN(v):
+		return "NaN"
+	case math.IsInf(v, 0):
+		return fmt.Sprintf("%g", v)
+	}
+	return fmt.Sprintf("%.2g does not fit %s", e.Value, e.Type)
+}
+
+func finite(x float32) bool { return math.Float32bits(x)&0x7f800000 != 0x7f800000 }
+
+// checkLengths panics unless n elements are whole blocks in b bytes.
+func checkLengths(name string, n, blockLen, b, blockBytes int) {
+	if n%blockLen != 0 || n/blockLen*blockBytes != b {
+		panic(fmt.Sprintf("quant: %s: %d elements and %d bytes", name, n, b))
+	}
+}
+
+func unpackF32(dst []float32, src []byte) {
+	checkLengths("F32", len(dst), 1, len(src), 4)
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i : 4*i+4]))
+	}
+}
+
+func packF32(dst []byte, src []float32) error {
+	checkLengths("F32", len(src), 1, len(dst), 4)
+	for i, x := range src {
+		if !finite(x) {
+			return &ValueError{"F32", i, x}
+		}
+		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+	}
+	return nil
+}
+
+func unpackF16(dst []float32, src []byte) {
+	checkLengths("F16", len(dst), 1, len(src), 2)
+	for i := range dst {
+		dst[i] = f16ToF32(binary.LittleEndian.Uint16(src[2*i : 2*i+2]))
+	}
+}
+
+func packF16(dst []byte, src []float32) error {
+	checkLengths("F16", len(src), 1, len(dst), 2)
+	for i, x := range src {
+		h := f32ToF16(x)
+		if h&0x7c00 == 0x7c00 {
+			return &ValueError{"F16", i, x}
+		}
+		binary.LittleEndian.PutUint16(dst[2*i:], h)
+	}
+	return nil
+}
+
+func unpackBF16(dst []float32, src []byte) {
+	checkLengths("BF16", len(dst), 1, len(src), 2)
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:2*i+2])) << 16)
+	}
+}
+
+func packBF16(dst []byte, src []float32) error {
+	checkLengths("BF16", len(src), 1, len(dst), 2)
+	for i, x := range src {
+		h := f32ToBF16(x)
+		if h&0x7f80 == 0x7f80 {
+			return &ValueError{"BF16", i, x}
+		}
+		binary.LittleEndian.PutUint16(dst[2*i:], h)
+	}
+	return nil
+}
