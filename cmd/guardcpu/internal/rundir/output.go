@@ -1,0 +1,75 @@
+package rundir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Why an output was refused; CheckOutput's errors wrap one of these.
+var (
+	ErrExists  = errors.New("output exists")
+	ErrIsInput = errors.New("output would overwrite an input")
+)
+
+// CheckOutput says before work starts whether the file path can be written: it is
+// none of the inputs under any spelling (links and ".." included), does not exist
+// unless force, and a file can be made in its directory.
+func CheckOutput(path string, force bool, inputs ...string) error {
+	for _, in := range inputs {
+		if same, err := sameFile(path, in); err != nil {
+			return err
+		} else if same {
+			return fmt.Errorf("%s: %w (%s)", path, ErrIsInput, in)
+		}
+	}
+	switch st, err := os.Lstat(path); {
+	case err == nil && st.IsDir():
+		return fmt.Errorf("%s: %w and is a directory", path, ErrExists)
+	case err == nil && !force:
+		return fmt.Errorf("%s: %w", path, ErrExists)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return CheckWritable(filepath.Dir(path))
+}
+
+// CheckWritable says whether files can be made in the directory dir.
+func CheckWritable(dir string) error {
+	f, err := os.CreateTemp(dir, ".guardcpu-*")
+	if err != nil {
+		return fmt.Errorf("%s: output directory is not writable: %w", dir, cause(err))
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// cause is the reason inside an error that also names a temporary file.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// sameFile says whether out and in are one file, also where out does not exist yet
+// but its directory and name are in's.
+func sameFile(out, in string) (bool, error) {
+	a, errA := os.Stat(out)
+	b, errB := os.Stat(in)
+	if errA == nil && errB == nil {
+		return os.SameFile(a, b), nil
+	}
+	x, err := filepath.Abs(out)
+	if err != nil {
+		return false, err
+	}
+	y, err := filepath.Abs(in)
+	if err != nil {
+		return false, err
+	}
+	return x == y, nil
+}
