@@ -189,8 +189,8 @@ func (k *Kernels) gemmBlocked(par For, c []float32, ldc, m, n, kk int, a, b Oper
 	nStep := min(roundUp(n, nr), gemmBuf/depth/gemmCols*gemmCols)
 	kBlocks := min((kk+gemmKC-1)/gemmKC, max(1, gemmBuf/depth/max(mStep, nStep)))
 
-	pa := packed{width: mr, size: mr*depth + PackSlack, panels: mStep / mr}
-	pb := packed{width: nr, size: nr*depth + PackSlack, panels: (nStep + nr - 1) / nr}
+	pa := packed{width: mr, size: roundUp(mr*depth+PackSlack, 8), panels: mStep / mr}
+	pb := packed{width: nr, size: roundUp(nr*depth+PackSlack, 8), panels: (nStep + nr - 1) / nr}
 	panels := panelPool.Get().(*gemmScratch)
 	defer panelPool.Put(panels)
 	buf := panels.take(kBlocks * (pa.panels*pa.size + pb.panels*pb.size))

@@ -1,0 +1,55 @@
+// Command _gen writes the amd64 assembly of package simd and its Go stubs.
+//
+//	go run . -dir ..
+package main
+
+import (
+	"flag"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/printer"
+)
+
+// files lists what is written: NAME_amd64.s and NAME_amd64.go for each.
+var files = []struct {
+	name  string
+	write func(*gen)
+}{
+	{"gemm", gemm},
+	{"vector", vector},
+	{"rows", rows},
+	{"activation", activation},
+	{"adamw", adamw},
+}
+
+func main() {
+	log.SetFlags(0)
+	dir := flag.String("dir", "..", "folder of the files written")
+	flag.Parse()
+	for _, f := range files {
+		c := build.NewContext()
+		c.ConstraintExpr("amd64,!purego")
+		f.write(&gen{Context: c})
+		file, err := c.Result()
+		if err == nil {
+			err = pass.Compile.Execute(file)
+		}
+		if err != nil {
+			log.Fatalf("%s: %v", f.name, err)
+		}
+		cfg := printer.Config{Name: "simd/_gen", Argv: []string{"go", "generate", "./simd"}, Pkg: "simd"}
+		for ext, p := range map[string]printer.Printer{".s": printer.NewGoAsm(cfg), ".go": printer.NewStubs(cfg)} {
+			src, err := p.Print(file)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(*dir, f.name+"_amd64"+ext), src, 0o644)
+			}
+			if err != nil {
+				log.Fatalf("%s: %v", f.name, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package simd_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/guardcpu/guardcpu/simd"
+	"github.com/guardcpu/guardcpu/simd/simdtest"
+)
+
+// BenchmarkGemm measures the three products of a layer, X [T,K], W [N,K]:
+// Y = X·Wᵀ, dX = dY·W, dW = dYᵀ·X.
+func BenchmarkGemm(b *testing.B) {
+	shapes := []struct{ t, n, k int }{
+		{512, 128, 128}, {512, 384, 128}, {2048, 256, 256}, {2048, 512, 128}, {2048, 128, 512}, {1024, 4096, 256},
+		{64, 768, 768}, {256, 768, 768}, {512, 768, 768}, {512, 2048, 768}, {256, 2048, 2048}, {512, 2048, 2048},
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, op := range []string{"Y", "dX", "dW"} {
+		for _, s := range shapes {
+			for _, k := range simd.All() {
+				for _, w := range []int{1, 2} {
+					b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/set=%s/workers=%d", op, s.t, s.n, s.k, k.Name, w), func(b *testing.B) {
+						x, dy, wt := make([]float32, s.t*s.k), make([]float32, s.t*s.n), make([]float32, s.n*s.k)
+						for _, v := range [][]float32{x, dy, wt} {
+							simdtest.Fill(rng, v)
+						}
+						X := simd.Operand{Data: x, Stride: s.k}
+						DY := simd.Operand{Data: dy, Stride: s.n}
+						W := simd.Operand{Data: wt, Stride: s.k}
+						par := workers(w)
+						if w == 1 {
+							par = nil
+						}
+						for b.Loop() {
+							switch op {
+							case "Y":
+								W.Trans = true
+								k.Gemm(par, dy, s.n, s.t, s.n, s.k, X, W, false)
+							case "dX":
+								k.Gemm(par, x, s.k, s.t, s.k, s.n, DY, W, false)
+							case "dW":
+								DY.Trans = true
+								k.Gemm(par, wt, s.k, s.n, s.k, s.t, DY, X, false)
+							}
+						}
+						flops := 2 * float64(s.t) * float64(s.n) * float64(s.k)
+						b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+						b.ReportMetric(0, "ns/op")
+					})
+				}
+			}
+		}
+	}
+}
