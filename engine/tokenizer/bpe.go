@@ -1,0 +1,256 @@
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+// bpe is byte-level BPE (Radford et al. 2019): the pre-tokenizer cuts the text
+// into words, a word starts as its bytes, and the adjacent pair of the lowest
+// rank is merged, leftmost first among equals, until no pair is in the list.
+//
+// A piece is a text that a token, a byte or a side or result of a merge has. Pieces
+// are numbered when the vocabulary is loaded, so that encoding compares numbers.
+type bpe struct {
+	splitters []splitter
+	bytes     [256]int32           // the piece of each byte
+	merges    map[[2]int32]bpeRule // by the pieces left and right
+	tokens    []int32              // the token of each piece, or -1
+	spelled   map[int32][]byte     // the bytes of the pieces without token that a merge makes
+	unk       int32                // -1: none
+	pool      sync.Pool            // of *bpeScratch
+}
+
+type bpeRule struct{ rank, piece int32 }
+
+type bpeSymbol struct {
+	piece      int32 // -1: merged into a symbol further left
+	prev, next int   // neighbours, -1 at the ends
+}
+
+type bpeBigram struct {
+	rule        bpeRule
+	left, right int
+	pair        [2]int32 // the pieces when queued: tell whether either has grown since
+}
+
+func (b bpeBigram) before(c bpeBigram) bool {
+	return b.rule.rank < c.rule.rank || b.rule.rank == c.rule.rank && b.left < c.left
+}
+
+type bpeScratch struct {
+	words   [2][]string
+	symbols []bpeSymbol
+	queue   queue[bpeBigram]
+}
+
+// encode appends the tokens of text. It looks at no more than 3 pairs a byte, so
+// the time is O(n log n).
+func (e *bpe) encode(ids []int32, text string) []int32 {
+	w, _ := e.pool.Get().(*bpeScratch)
+	if w == nil {
+		w = new(bpeScratch)
+	}
+	defer e.pool.Put(w)
+	words, spare := append(w.words[0][:0], text), w.words[1]
+	for _, split := range e.splitters {
+		spare = spare[:0]
+		for _, word := range words {
+			spare = split(spare, word)
+		}
+		words, spare = spare, words
+	}
+	for _, word := range words {
+		ids = e.encodeWord(ids, w, word)
+	}
+	clear(words) // the pool must not keep the text
+	clear(spare)
+	w.words = [2][]string{words, spare}
+	return ids
+}
+
+func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
+	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
+	for i := range len(word) {
+		w.symbols = append(w.symbols, bpeSymbol{e.bytes[word[i]], i - 1, i + 1})
+	}
+	w.symbols[len(word)-1].next = -1
+	for i := 1; i < len(word); i++ {
+		e.offer(w, i-1, i)
+	}
+	for len(w.queue) > 0 {
+		b := w.queue.pop()
+		left, right := &w.symbols[b.left], &w.symbols[b.right]
+		if left.piece != b.pair[0] || right.piece != b.pair[1] {
+			continue // out of date
+		}
+		left.piece, right.piece = b.rule.piece, -1
+		left.next = right.next
+		if left.next >= 0 {
+			w.symbols[left.next].prev = b.left
+		}
+		e.offer(w, left.prev, b.left)
+		e.offer(w, b.left, left.next)
+	}
+	for i := 0; i >= 0; i = w.symbols[i].next {
+		piece := w.symbols[i].piece
+		if id := e.tokens[piece]; id >= 0 {
+			ids = append(ids, id)
+			continue
+		}
+		for _, b := range e.spelled[piece] {
+			if id := e.tokens[e.bytes[b]]; id >= 0 {
+				ids = append(ids, id)
+			} else if e.unk >= 0 {
+				ids = append(ids, e.unk)
+			}
+		}
+	}
+	return ids
+}
+
+// offer queues the pair if it is in the list of merges.
+func (e *bpe) offer(w *bpeScratch, left, right int) {
+	if left < 0 || right < 0 {
+		return
+	}
+	pair := [2]int32{w.symbols[left].piece, w.symbols[right].piece}
+	if rule, ok := e.merges[pair]; ok {
+		w.queue.push(bpeBigram{rule, left, right, pair})
+	}
+}
+
+// byteRunes gives every byte the character that stands for it in the texts of a
+// byte-level vocabulary: itself where that is printable in Latin-1, else the next
+// free one from U+0100 (bytes_to_unicode in GPT-2's encoder.py).
+var byteRunes = func() (runes [256]rune) {
+	next := rune(256)
+	for b := range runes {
+		runes[b] = rune(b)
+		if b < '!' || b > '~' && b < 0xA1 || b == 0xAD {
+			runes[b] = next
+			next++
+		}
+	}
+	return runes
+}()
+
+var runeBytes = func() map[rune]byte {
+	m := make(map[rune]byte, 256)
+	for b, r := range byteRunes {
+		m[r] = byte(b)
+	}
+	return m
+}()
+
+// unspell returns the bytes that a text of the vocabulary stands for; a character
+// that stands for no byte is kept.
+func unspell(text string) []byte {
+	b := make([]byte, 0, len(text))
+	for _, r := range text {
+		if c, ok := runeBytes[r]; ok {
+			b = append(b, c)
+		} else {
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
+}
+
+// loadBPE reads what only the kind "gpt2" has, and sets the pieces.
+func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
+	e := &bpe{merges: map[[2]int32]bpeRule{}, spelled: map[int32][]byte{}}
+	pre, _, err := f.String(keyPre)
+	if err != nil {
+		return err
+	}
+	if e.splitters, err = preTokenizer(pre); err != nil {
+		return err
+	}
+	merges, ok, err := f.Strings(keyMerges)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("%s is missing", keyMerges)
+	case len(merges) > maxTokens:
+		return fmt.Errorf("%s has %d values, want at most %d", keyMerges, len(merges), maxTokens)
+	}
+	if e.unk, err = t.idKey(f, keyUnknown, -1); err != nil {
+		return err
+	}
+
+	numbers := make(map[string]int32, len(ids)+256)
+	number := func(text string) int32 {
+		p, ok := numbers[text]
+		if !ok {
+			p = int32(len(e.tokens))
+			numbers[text] = p
+			e.tokens = append(e.tokens, -1)
+		}
+		return p
+	}
+	t.pieces = make([]string, len(t.texts))
+	for i, text := range t.texts {
+		switch t.types[i] {
+		case typeNormal:
+			t.pieces[i] = string(unspell(text))
+			e.tokens[number(text)] = int32(i)
+		case typeUserDefined:
+			t.pieces[i] = text
+			e.tokens[number(text)] = int32(i)
+		case typeControl, typeUnknown:
+			t.pieces[i] = text
+		case typeByte, typeUnused, typeUndefined:
+			// such a token is never made of text, and adds none
+		}
+	}
+	for b := range e.bytes {
+		e.bytes[b] = number(string(byteRunes[b]))
+		if e.tokens[e.bytes[b]] < 0 {
+			e.spelled[e.bytes[b]] = []byte{byte(b)}
+		}
+	}
+	for i, m := range merges {
+		// A part may begin with a blank (llama.cpp looks from the second byte on).
+		at := -1
+		if len(m) > 1 {
+			at = strings.IndexByte(m[1:], ' ') + 1
+		}
+		if at < 1 || at+1 == len(m) {
+			return fmt.Errorf("%s[%d] is %q, want two parts with a blank between", keyMerges, i, clip(m))
+		}
+		left, right := m[:at], m[at+1:]
+		pair := [2]int32{number(left), number(right)}
+		if _, dup := e.merges[pair]; dup {
+			continue // the first counts
+		}
+		piece := number(left + right)
+		e.merges[pair] = bpeRule{int32(i), piece}
+		if e.tokens[piece] < 0 && e.spelled[piece] == nil {
+			e.spelled[piece] = unspell(left + right)
+		}
+	}
+	t.encoder = e
+	return nil
+}
+
+// preTokenizer returns the splitters that go by a name.
+func preTokenizer(name string) ([]splitter, error) {
+	var known []string
+	for _, p := range preTokenizers {
+		for _, n := range p.names {
+			if n == name {
+				return p.splitters, nil
+			}
+			if n != "" {
+				known = append(known, n)
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s %q is not known; there are %s", keyPre, clip(name), strings.Join(known, ", "))
+}
