@@ -1,0 +1,133 @@
+package nn
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// Rope is a rotary position embedding (Su et al. 2021, arXiv:2104.09864v5, eq. 34):
+// pair i of a head at position p is turned by the angle
+//
+//	θ(p,i) = p·FreqScale·Base^(−2i/Dim)/Factors[i],   i < Dim/2
+//
+// The fields are set once, before the first use. A Rope is safe for use by
+// several goroutines and must not be copied.
+type Rope struct {
+	Dim       int       // leading columns of each head that turn; even, at most dHead
+	Neox      bool      // pair i is columns i, i+Dim/2 (phi2, qwen); else 2i, 2i+1 (llama)
+	Base      float64   // rope.freq_base
+	FreqScale float64   // linear position scaling, 1/rope.scaling.factor; 0 means 1
+	Factors   []float32 // rope_freqs.weight [Dim/2] of llama 3, or nil
+
+	mu  sync.Mutex // held while the table grows
+	tab atomic.Pointer[ropeTable]
+}
+
+// ropeTable holds cos θ and sin θ at [p*Dim/2+i], rounded once from float64.
+type ropeTable struct {
+	n        int // positions
+	cos, sin []float32
+}
+
+// table returns a table of more than maxPos positions.
+func (r *Rope) table(maxPos int) *ropeTable {
+	if t := r.tab.Load(); t != nil && t.n > maxPos {
+		return t
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.tab.Load()
+	if old != nil && old.n > maxPos {
+		return old
+	}
+	half := r.Dim / 2
+	n := 64
+	for n <= maxPos {
+		n *= 2
+	}
+	t := &ropeTable{n: n, cos: make([]float32, n*half), sin: make([]float32, n*half)}
+	done := 0
+	if old != nil {
+		done = old.n
+		copy(t.cos, old.cos)
+		copy(t.sin, old.sin)
+	}
+	scale := r.FreqScale
+	if scale == 0 {
+		scale = 1
+	}
+	for i := range half {
+		freq := scale * math.Pow(r.Base, -2*float64(i)/float64(r.Dim))
+		if r.Factors != nil {
+			freq /= float64(r.Factors[i])
+		}
+		for p := done; p < n; p++ {
+			s, c := math.Sincos(float64(p) * freq)
+			t.cos[p*half+i], t.sin[p*half+i] = float32(c), float32(s)
+		}
+	}
+	r.tab.Store(t)
+	return t
+}
+
+// RoPE turns the pairs (a,b) of every head of every row of x in place:
+//
+//	a, b = a·cos θ − b·sin θ, a·sin θ + b·cos θ,   θ = θ(pos[t], i)
+//
+// x is [T,nHeads*dHead], pos is [T]. A nil r turns nothing. It panics if the shapes
+// disagree or a position is negative.
+func RoPE(c *Ctx, x Mat, nHeads, dHead int, pos []int32, r *Rope) {
+	rotate("RoPE", c, x, nHeads, dHead, pos, r, 1)
+}
+
+// RoPEBackward turns the gradient of RoPE's output into that of its input, in
+// place: a rotation's transpose is the rotation by −θ.
+//
+//	da, db = da·cos θ + db·sin θ, −da·sin θ + db·cos θ
+//
+// dx is [T,nHeads*dHead], pos is [T].
+func RoPEBackward(c *Ctx, dx Mat, nHeads, dHead int, pos []int32, r *Rope) {
+	rotate("RoPEBackward", c, dx, nHeads, dHead, pos, r, -1)
+}
+
+// rotate turns by sign·θ.
+func rotate(op string, c *Ctx, x Mat, nHeads, dHead int, pos []int32, r *Rope, sign float32) {
+	if r == nil || x.Rows == 0 {
+		return
+	}
+	if x.Cols != nHeads*dHead || len(pos) != x.Rows {
+		panicf("%s: x is %v, %d heads of %d, %d positions", op, x, nHeads, dHead, len(pos))
+	}
+	half := r.Dim / 2
+	if r.Dim < 0 || r.Dim%2 != 0 || r.Dim > dHead || (r.Factors != nil && len(r.Factors) != half) {
+		panicf("%s: %d columns of a head of %d turn, with %d factors", op, r.Dim, dHead, len(r.Factors))
+	}
+	maxPos := 0
+	for t, p := range pos {
+		if p < 0 {
+			panicf("%s: position %d at row %d", op, p, t)
+		}
+		maxPos = max(maxPos, int(p))
+	}
+	tab := r.table(maxPos)
+	step, away := 2, 1 // from pair to pair, and from a to b
+	if r.Neox {
+		step, away = 1, half
+	}
+	c.rows(x.Rows, x.Cols, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			at := int(pos[t]) * half
+			cos, sin := tab.cos[at:at+half], tab.sin[at:at+half]
+			for h := range nHeads {
+				head := x.Data[t*x.Stride+h*dHead:][:dHead]
+				for i, co := range cos {
+					si := sign * sin[i]
+					a, b := head[i*step], head[i*step+away]
+					head[i*step] = a*co - b*si
+					head[i*step+away] = a*si + b*co
+				}
+			}
+		}
+	})
+}
