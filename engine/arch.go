@@ -22,9 +22,9 @@ type Arch struct {
 // archs lists the architectures that can be run and trained.
 var archs = []Arch{
 	// Touvron et al. 2023 (arXiv:2302.13971): Llama 1–3, Mistral, TinyLlama, SmolLM.
-	{Name: "llama", Norm: nn.NormRMS, FFN: nn.SwiGLU},
+	{Name: "llama", Norm: nn.NormRMS, FFN: nn.FFNSwiGLU},
 	// Li et al. 2023 (arXiv:2309.05463): Phi-1, 1.5, 2.
-	{Name: "phi2", Norm: nn.NormLayer, FFN: nn.GELU, Parallel: true, Neox: true, Biases: true, FusedQKV: true},
+	{Name: "phi2", Norm: nn.NormLayer, FFN: nn.FFNGELU, Parallel: true, Neox: true, Biases: true, FusedQKV: true},
 }
 
 func archByName(name string) (*Arch, error) {

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
-	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
 )
 
@@ -101,7 +100,7 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 		if sl.rows > 1 {
 			dims = append(dims, uint64(sl.rows))
 		}
-		tensors = append(tensors, gguf.TensorData{Name: sl.name, Type: quant.F32.GGUF, Dims: dims, Bytes: func() ([]byte, error) {
+		tensors = append(tensors, gguf.TensorData{Name: sl.name, Type: gguf.F32, Dims: dims, Bytes: func() ([]byte, error) {
 			return sl.initial(rand.New(rand.NewPCG(s.Seed, uint64(i))), std, s.NLayers), nil
 		}})
 	}

@@ -49,9 +49,6 @@ func (m *Model) changed(p *nn.Param) bool {
 
 // pack returns p's present value as typ stores it.
 func (m *Model) pack(p *nn.Param, typ *quant.Type) ([]byte, error) {
-	if p.Cols%typ.BlockLen != 0 {
-		return nil, fmt.Errorf("engine: %s: rows of %d do not divide into %s blocks of %d", p.Name, p.Cols, typ.Name, typ.BlockLen)
-	}
 	w := m.merged(p)
 	out := make([]byte, p.Rows*typ.RowBytes(p.Cols))
 	if err := typ.Pack(out, w); err != nil {

@@ -69,7 +69,7 @@ func (c *Config) layout(w *weights, has func(name string) bool) []slot {
 		if !c.Parallel {
 			norm(&b.FFNNorm, &b.FFNNormBias, p+"ffn_norm")
 		}
-		if c.FFN == nn.SwiGLU {
+		if c.FFN == nn.FFNSwiGLU {
 			linear(&b.Gate, &b.GateBias, p+"ffn_gate", c.DFF, c.DModel, initNormal)
 		}
 		linear(&b.Up, &b.UpBias, p+"ffn_up", c.DFF, c.DModel, initNormal)

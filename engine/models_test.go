@@ -1,0 +1,137 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/enginetest"
+	"github.com/guardcpu/guardcpu/engine/tokenizer"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// refFile is the reference output of one model (shared/models/README.md).
+type refFile struct {
+	Model   string
+	Results []refResult
+}
+
+type refResult struct {
+	Kind           string
+	Prompt         string    `json:"prompt"`
+	PromptIDs      []int32   `json:"prompt_token_ids"`
+	Logits         []float32 `json:"logits_last_prompt"`
+	Top5F64        []top     `json:"numpy_f64_top5"`
+	GeneratedIDs   []int32   `json:"generated_token_ids"`
+	GeneratedText  string    `json:"generated_text"`
+	GeneratedIDs64 []int32   `json:"numpy_f64_greedy_token_ids"`
+	Text           string    `json:"text"`
+	TokenIDs       []int32   `json:"token_ids"`
+	NLL            []float64 `json:"nll"`
+	MeanNLL64      float64   `json:"numpy_f64_mean_nll"`
+}
+
+type top struct {
+	ID    int32
+	Logit float64
+}
+
+// The float64 reference outputs of real models: an engine that dequantises agrees to
+// float32 rounding, for which 1e-4 is generous (measured: see the log lines).
+func TestReferenceModels(t *testing.T) {
+	const tol = 1e-4
+	for _, name := range []string{
+		"stories260K-f32", "stories260K-q8_0", "stories260K-q4_0", "tinystories656K-q8_0", "tinystories656K-q4_0",
+	} {
+		for _, k := range simd.All() {
+			t.Run(name+"/"+k.Name, func(t *testing.T) {
+				m, err := engine.Open(enginetest.Shared(t, "models", name+".gguf"), engine.Options{Kernels: k})
+				require.NoError(t, err)
+				defer m.Close()
+				raw, err := os.ReadFile(enginetest.Shared(t, "models", name+".ref.json"))
+				require.NoError(t, err)
+				var ref refFile
+				require.NoError(t, json.Unmarshal(raw, &ref))
+				require.Len(t, ref.Results, 3)
+				for _, r := range ref.Results {
+					if r.Kind == "nll" {
+						checkNLL(t, m, r, tol)
+					} else {
+						checkGenerate(t, m, r, tol)
+					}
+				}
+			})
+		}
+	}
+}
+
+func checkGenerate(t *testing.T, m *engine.Model, r refResult, tol float64) {
+	ids := m.Tokenizer.Encode(r.Prompt, tokenizer.EncodeOptions{Special: true})
+	require.Equal(t, r.PromptIDs, ids)
+	logits, err := m.NewSession(1, len(ids)).Feed([]engine.Feed{{Seq: 0, IDs: ids}})
+	require.NoError(t, err)
+	require.NotEmpty(t, r.Top5F64)
+	for _, want := range r.Top5F64 {
+		assert.InDelta(t, want.Logit, float64(logits.Row(0)[want.ID]), tol, "logit of token %d after %q", want.ID, r.Prompt)
+	}
+	if strings.HasSuffix(m.File.Name, "f32.gguf") { // llama.cpp's own logits are float32 there, printed to 1e-5
+		require.Len(t, r.Logits, m.Config.NVocab)
+		for id, want := range r.Logits {
+			assert.InDelta(t, want, logits.Row(0)[id], tol, "logit of token %d after %q", id, r.Prompt)
+		}
+	}
+	want := r.GeneratedIDs
+	if r.GeneratedIDs64 != nil {
+		want = r.GeneratedIDs64
+	}
+	require.NotEmpty(t, want)
+	got, err := m.Generate(context.Background(), [][]int32{ids}, engine.GenOptions{MaxTokens: len(want)}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, want, got[0], "greedy continuation of %q", r.Prompt)
+	if r.GeneratedIDs64 == nil {
+		assert.Equal(t, r.GeneratedText, detokenized(m, got[0]))
+	}
+}
+
+// detokenized is the text of a continuation, whose first space belongs to it.
+func detokenized(m *engine.Model, ids []int32) string {
+	var b strings.Builder
+	for _, id := range ids {
+		b.WriteString(strings.ReplaceAll(m.Tokenizer.Piece(id), "▁", " "))
+	}
+	return b.String()
+}
+
+func checkNLL(t *testing.T, m *engine.Model, r refResult, tol float64) {
+	require.Greater(t, len(r.TokenIDs), 10)
+	require.Len(t, r.NLL, len(r.TokenIDs)-1)
+	assert.Equal(t, r.TokenIDs, m.Tokenizer.Encode(r.Text, tokenizer.EncodeOptions{Special: true}))
+	s := engine.Sample{IDs: r.TokenIDs, Mask: make([]bool, len(r.TokenIDs))}
+	for i := range s.Mask {
+		s.Mask[i] = true
+	}
+	tr := m.NewTrace()
+	tr.Forward([]engine.Sample{s})
+	targets := tr.Targets()
+	rows, f := tr.CrossEntropy(targets, make([]float32, len(targets)))
+	each := tol // llama.cpp's single tokens: float32, or with activations rounded to 8 bits
+	if !strings.HasSuffix(m.File.Name, "f32.gguf") {
+		each = 0.2
+	}
+	worst := 0.0
+	for i, l := range tr.Losses(rows, f) {
+		require.InDelta(t, r.NLL[i], l, each, "token %d", i)
+		worst = max(worst, math.Abs(r.NLL[i]-l))
+	}
+	nll, err := m.NLL(context.Background(), []engine.Sample{s}, nil)
+	require.NoError(t, err)
+	assert.InDelta(t, r.MeanNLL64, nll[0].Mean(), 2e-5)
+	t.Logf("%d tokens, worst NLL difference %.1e, mean NLL %.6f (reference %.6f)", len(targets), worst, nll[0].Mean(), r.MeanNLL64)
+}

@@ -1,0 +1,275 @@
+package engine_test
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+var tinyArchs = []string{"llama", "phi2"}
+
+// gradients runs one weighted cross-entropy over the samples and returns the whole gradient.
+func gradients(m *engine.Model, samples []engine.Sample, coef func(i int) float32, set func(*engine.Trace)) (*engine.Grads, []float64) {
+	tr := m.NewTrace()
+	if set != nil {
+		set(tr)
+	}
+	tr.Forward(samples)
+	targets := tr.Targets()
+	c := make([]float32, len(targets))
+	for i := range c {
+		c[i] = coef(i)
+	}
+	g := engine.NewGrads(m)
+	rows, f := tr.CrossEntropy(targets, c)
+	losses := tr.Backward(rows, f, engine.NewAccumulate(g))
+	return g, losses
+}
+
+func ones(int) float32 { return 1 }
+
+func equalGrads(t *testing.T, want, got *engine.Grads, msg string) {
+	t.Helper()
+	for _, p := range want.Params() {
+		require.Equal(t, want.Of(p), got.Of(p), "%s: %s", msg, p.Name)
+	}
+}
+
+func TestBackwardIsTheSameHoweverItIsRun(t *testing.T) {
+	for _, arch := range tinyArchs {
+		m := tiny.Open(t, tiny.Shape(arch), engine.Options{Threads: 1})
+		m.TrainFull()
+		samples := tiny.Samples(7, 12, 3)
+		want, losses := gradients(m, samples, ones, nil)
+
+		kept, keptLosses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.KeepBlocks = true })
+		equalGrads(t, want, kept, arch+": nothing recomputed")
+		assert.Equal(t, losses, keptLosses)
+
+		for _, workers := range []int{2, 3, 7, 64} {
+			m2 := tiny.Open(t, tiny.Shape(arch), engine.Options{Threads: workers})
+			m2.TrainFull()
+			g, l := gradients(m2, samples, ones, nil)
+			assert.Equal(t, losses, l)
+			for i, p := range want.Params() {
+				require.Equal(t, want.Of(p), g.Of(m2.Params()[i]), "%s with %d workers", p.Name, workers)
+			}
+		}
+
+		// a trace used before gives what a fresh one gives
+		tr := m.NewTrace()
+		for range 2 {
+			for _, s := range [][]engine.Sample{samples[:2], samples} {
+				tr.Forward(s)
+				targets := tr.Targets()
+				c := make([]float32, len(targets))
+				for i := range c {
+					c[i] = 1
+				}
+				g := engine.NewGrads(m)
+				rows, f := tr.CrossEntropy(targets, c)
+				tr.Backward(rows, f, engine.NewAccumulate(g))
+				if len(s) == len(samples) {
+					equalGrads(t, want, g, arch+": reused trace")
+				}
+			}
+		}
+	}
+}
+
+// Samples of a packed batch do not see each other: the batch's gradient is the sum of the samples'.
+func TestPackedBatchIsTheSumOfItsSamples(t *testing.T) {
+	for _, arch := range tinyArchs {
+		m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+		m.TrainFull()
+		samples := tiny.Samples(6, 12, 4)
+		all, _ := gradients(m, samples, ones, nil)
+		sum := engine.NewGrads(m)
+		for _, s := range samples {
+			g, _ := gradients(m, []engine.Sample{s}, ones, nil)
+			for _, p := range g.Params() {
+				m.Ctx.K.Add(sum.Of(p), g.Of(p))
+			}
+		}
+		nearGrads(t, sum, all, 1e-5)
+	}
+}
+
+// nearGrads compares tensor by tensor, relative to the tensor's largest value.
+func nearGrads(t *testing.T, want, got *engine.Grads, tol float64) {
+	t.Helper()
+	for _, p := range want.Params() {
+		w, g := want.Of(p), got.Of(p)
+		scale := 1e-6
+		for _, v := range w {
+			scale = max(scale, math.Abs(float64(v)))
+		}
+		for i := range w {
+			d := math.Abs(float64(w[i]) - float64(g[i]))
+			require.True(t, d <= tol*scale, "%s[%d]: want %g, got %g (scale %g)", p.Name, i, w[i], g[i], scale)
+		}
+	}
+}
+
+func TestSessionAndTraceGiveTheSameLogits(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, k := range simd.All() {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{Kernels: k})
+			samples := tiny.Samples(3, 14, 5)
+			tr := m.NewTrace()
+			tr.Forward(samples)
+			rows := make([]int, tr.NRows())
+			for i := range rows {
+				rows[i] = i
+			}
+			want := nn.NewMat(tr.NRows(), m.Config.NVocab)
+			tr.Losses(rows, func(c *engine.Chunk) {
+				c.Each(func(i int, logits []float32) float64 { copy(want.Row(i), logits); return 0 })
+			})
+
+			// fed token by token, all sequences side by side, in pieces of different lengths
+			s := m.NewSession(len(samples), 14)
+			fed := make([]int, len(samples))
+			for step := 0; ; step++ {
+				var feeds []engine.Feed
+				for i, smp := range samples {
+					n := min(1+(step+i)%3, len(smp.IDs)-fed[i])
+					if n > 0 {
+						feeds = append(feeds, engine.Feed{Seq: i, IDs: smp.IDs[fed[i] : fed[i]+n]})
+						fed[i] += n
+					}
+				}
+				if len(feeds) == 0 {
+					break
+				}
+				logits, err := s.Feed(feeds)
+				require.NoError(t, err)
+				for i, f := range feeds {
+					row := want.Row(tr.Start(f.Seq) + fed[f.Seq] - 1)
+					for v := range row {
+						require.InDelta(t, row[v], logits.Row(i)[v], 2e-5, "%s %s: sequence %d token %d", arch, k.Name, f.Seq, fed[f.Seq]-1)
+					}
+				}
+			}
+			for i := range samples {
+				assert.Equal(t, len(samples[i].IDs), s.Len(i))
+			}
+			_, err := s.Feed([]engine.Feed{{Seq: 0, IDs: make([]int32, 15)}})
+			assert.ErrorContains(t, err, "cannot take 15 more")
+			_, err = m.NewSession(1, 4).Feed([]engine.Feed{{Seq: 0, IDs: []int32{tiny.NVocab}}})
+			assert.ErrorContains(t, err, "outside the vocabulary")
+		}
+	}
+}
+
+func TestDotSinkMatchesExplicitGradients(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			prepare(t, m, lora)
+			samples := tiny.Samples(5, 12, 6)
+			mean, _ := gradients(m, tiny.Samples(6, 12, 8), ones, nil)
+
+			tr := m.NewTrace()
+			tr.Forward(samples)
+			targets := tr.Targets()
+			coef := slices.Repeat([]float32{1}, len(targets))
+			dot := engine.NewDot(mean, len(samples))
+			rows, f := tr.CrossEntropy(targets, coef)
+			tr.Backward(rows, f, dot)
+			for i, s := range samples {
+				g, _ := gradients(m, []engine.Sample{s}, ones, nil)
+				var want, scale float64
+				for _, p := range g.Params() {
+					for j, v := range g.Of(p) {
+						x := float64(v) * float64(mean.Of(p)[j])
+						want += x
+						scale += math.Abs(x)
+					}
+				}
+				assert.NotZero(t, want)
+				assert.InDelta(t, want, dot.Scores[i], 1e-5*scale, "%s lora=%v sample %d", arch, lora, i)
+			}
+		}
+	}
+}
+
+// prepare makes m trainable, in full or by adapters that have moved off zero.
+func prepare(t *testing.T, m *engine.Model, lora bool) {
+	if !lora {
+		m.TrainFull()
+		return
+	}
+	o := engine.DefaultLoRAOptions()
+	o.Rank = 3
+	require.NoError(t, m.TrainLoRA(o))
+	for _, p := range m.Trainable() {
+		for i := range p.F32 {
+			p.F32[i] += float32(0.1 * math.Sin(float64(i+p.Index)))
+		}
+	}
+}
+
+func TestNormSink(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			prepare(t, m, lora)
+			samples := tiny.Samples(5, 12, 6)
+			g, _ := gradients(m, samples, ones, nil)
+			tr := m.NewTrace()
+			tr.Forward(samples)
+			targets := tr.Targets()
+			rows, f := tr.CrossEntropy(targets, slices.Repeat([]float32{1}, len(targets)))
+			n := engine.NewNorm(m)
+			tr.Backward(rows, f, n)
+			for _, p := range g.Params() {
+				var want float64
+				for _, v := range g.Of(p) {
+					want += float64(v) * float64(v)
+				}
+				assert.InEpsilon(t, math.Sqrt(want), n.Of(p), 1e-5, p.Name)
+			}
+			assert.InEpsilon(t, g.Norm(), n.Total(), 1e-12)
+		}
+	}
+}
+
+// The loss along a direction, in float64 from float32 evaluations, agrees with the
+// gradient: a coarse check of the whole that needs no second implementation.
+func TestLossFallsAlongTheGradient(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			prepare(t, m, lora)
+			samples := tiny.Samples(6, 12, 9)
+			g, _ := gradients(m, samples, ones, nil)
+			norm := g.Norm()
+			at := func(eps float64) float64 {
+				s := m.Snapshot()
+				defer m.Restore(s)
+				for _, p := range m.Trainable() {
+					m.Ctx.K.Axpy(p.F32, float32(eps/norm), g.Of(p))
+				}
+				nll, err := m.NLL(context.Background(), samples, nil)
+				require.NoError(t, err)
+				var sum float64
+				for _, n := range nll {
+					sum += n.Sum
+				}
+				return sum
+			}
+			const eps = 2e-3
+			assert.InEpsilon(t, norm, (at(eps)-at(-eps))/(2*eps), 5e-3, "%s lora=%v", arch, lora)
+		}
+	}
+}

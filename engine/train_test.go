@@ -1,0 +1,305 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+func finetuneOptions(lr float64, epochs int) engine.FinetuneOptions {
+	o := engine.DefaultFinetuneOptions()
+	o.LR, o.Epochs, o.Batch, o.Seed, o.Warmup = lr, epochs, 4, 1, 2
+	return o
+}
+
+func meanNLL(t *testing.T, m *engine.Model, samples []engine.Sample) float64 {
+	t.Helper()
+	nll, err := m.NLL(context.Background(), samples, nil)
+	require.NoError(t, err)
+	var sum float64
+	n := 0
+	for _, x := range nll {
+		sum += x.Sum
+		n += x.N
+	}
+	return sum / float64(n)
+}
+
+// A tiny model of each architecture learns eight random samples by heart, in full and by adapters.
+func TestFinetuneLearnsByHeart(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			prepare(t, m, lora)
+			samples := tiny.Samples(8, 12, 11)
+			before := meanNLL(t, m, samples)
+			steps := 0
+			err := engine.Finetune(context.Background(), m, samples, finetuneOptions(0.02, 60), func(s engine.FinetuneStep) error {
+				steps++
+				assert.Equal(t, 120, s.Steps)
+				return nil
+			})
+			require.NoError(t, err)
+			assert.Equal(t, 120, steps)
+			after := meanNLL(t, m, samples)
+			assert.Greater(t, before, 2.5)
+			limit := 0.1
+			if lora {
+				limit = 0.8 // rank 3 on a frozen random model
+			}
+			assert.Less(t, after, limit, "%s lora=%v", arch, lora)
+		}
+	}
+}
+
+func TestTrainingIsReproducible(t *testing.T) {
+	run := func(threads int, seed uint64) []float32 {
+		m := tiny.Open(t, tiny.Shape("llama"), engine.Options{Threads: threads})
+		m.TrainFull()
+		o := finetuneOptions(0.01, 3)
+		o.Seed, o.Clip = seed, 0.5
+		require.NoError(t, engine.Finetune(context.Background(), m, tiny.Samples(10, 12, 1), o, nil))
+		p, err := m.Param("blk.1.ffn_down.weight")
+		require.NoError(t, err)
+		return p.F32
+	}
+	want := run(1, 1)
+	assert.Equal(t, want, run(5, 1))
+	assert.NotEqual(t, want, run(1, 2))
+}
+
+// The Update sink and a Trainer step give the same weights when there is one batch and no clipping.
+func TestUpdateSinkEqualsAStep(t *testing.T) {
+	for _, arch := range tinyArchs {
+		o := engine.DefaultTrainOptions()
+		o.LR, o.Steps, o.Schedule = 0.01, 5, "constant"
+		samples := tiny.Samples(6, 12, 2)
+
+		a := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+		a.TrainFull()
+		step, err := engine.NewTrainer(a, o)
+		require.NoError(t, err)
+		b := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+		b.TrainFull()
+		fused, err := engine.NewTrainer(b, o)
+		require.NoError(t, err)
+		for i := range 3 {
+			_, err := step.Step([]engine.Term{engine.MeanNLL("x", samples)})
+			require.NoError(t, err)
+			tr := b.NewTrace()
+			tr.Forward(samples)
+			rows, f := engine.MeanNLL("x", samples).Loss(tr)
+			tr.Backward(rows, f, engine.NewUpdate(fused, i))
+		}
+		for i, p := range a.Params() {
+			require.Equal(t, p.F32, b.Params()[i].F32, "%s %s", arch, p.Name)
+		}
+	}
+}
+
+func TestDivergenceStopsBeforeTheUpdate(t *testing.T) {
+	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	m.TrainFull()
+	o := finetuneOptions(1e30, 50)
+	o.Warmup = 0
+	err := engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), o, nil)
+	var d *engine.DivergedError
+	require.ErrorAs(t, err, &d)
+	assert.Less(t, d.Step, 5)
+	assert.True(t, math.IsNaN(d.Got) || math.IsInf(d.Got, 0))
+}
+
+func TestFinetuneStops(t *testing.T) {
+	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	m.TrainFull()
+	ctx, cancel := context.WithCancel(context.Background())
+	err := engine.Finetune(ctx, m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), func(s engine.FinetuneStep) error {
+		if s.Step == 3 {
+			cancel()
+		}
+		return nil
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	stop := errors.New("enough")
+	err = engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), func(engine.FinetuneStep) error { return stop })
+	assert.ErrorIs(t, err, stop)
+	assert.ErrorContains(t, engine.Finetune(context.Background(), m, nil, finetuneOptions(0.01, 5), nil), "nothing to fine-tune on")
+	_, err = engine.NewTrainer(tiny.Open(t, tiny.Shape("llama"), engine.Options{}), engine.DefaultTrainOptions())
+	assert.ErrorContains(t, err, "nothing is trainable")
+}
+
+func TestSnapshotRestores(t *testing.T) {
+	m := tiny.Open(t, tiny.Shape("phi2"), engine.Options{})
+	m.TrainFull()
+	samples := tiny.Samples(8, 12, 1)
+	before := meanNLL(t, m, samples)
+	s := m.Snapshot()
+	require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), nil))
+	assert.NotEqual(t, before, meanNLL(t, m, samples))
+	m.Restore(s)
+	assert.Equal(t, before, meanNLL(t, m, samples))
+}
+
+func TestExportWritesWhatChanged(t *testing.T) {
+	dir := t.TempDir()
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			path := tiny.Path(t, tiny.Shape(arch))
+			m, err := engine.Open(path, engine.Options{})
+			require.NoError(t, err)
+			same := filepath.Join(dir, "same.gguf")
+			require.NoError(t, m.Export(same, engine.ExportOptions{}))
+			requireSameFile(t, path, same)
+
+			prepare(t, m, lora)
+			samples := tiny.Samples(8, 12, 1)
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 5), nil))
+			want := meanNLL(t, m, samples)
+			out := filepath.Join(dir, "out.gguf")
+			require.NoError(t, m.Export(out, engine.ExportOptions{Set: []gguf.KV{{Key: "guardcpu.version", Value: "test"}}}))
+			back, err := engine.Open(out, engine.Options{})
+			require.NoError(t, err)
+			assert.InDelta(t, want, meanNLL(t, back, samples), 1e-6, "%s lora=%v", arch, lora)
+			v, ok, err := back.File.String("guardcpu.version")
+			require.NoError(t, err)
+			assert.True(t, ok && v == "test")
+			if lora {
+				e1, _ := m.File.Tensor("token_embd.weight")
+				e2, _ := back.File.Tensor("token_embd.weight")
+				assert.Equal(t, m.File.Data(e1), back.File.Data(e2), "a frozen tensor keeps its bytes")
+				m.MergeLoRA()
+				assert.Empty(t, m.Trainable())
+				assert.InDelta(t, want, meanNLL(t, m, samples), 1e-6)
+			}
+			back.Close()
+			m.Close()
+		}
+	}
+}
+
+func TestExportIntoOtherTypes(t *testing.T) {
+	s := tiny.Shape("llama")
+	s.DModel, s.DFF = 32, 64
+	m := tiny.Open(t, s, engine.Options{})
+	q8, err := quant.ByName("Q8_0")
+	require.NoError(t, err)
+	types := map[string]*quant.Type{}
+	for _, p := range m.Params() {
+		if p.Rows > 1 {
+			types[p.Name] = q8
+		}
+	}
+	out := filepath.Join(t.TempDir(), "q8.gguf")
+	require.NoError(t, m.Export(out, engine.ExportOptions{Types: types}))
+	back, err := engine.Open(out, engine.Options{})
+	require.NoError(t, err)
+	defer back.Close()
+	p, err := back.Param("blk.0.attn_q.weight")
+	require.NoError(t, err)
+	assert.Equal(t, q8, p.Stored.Type)
+
+	// what is changed in a quantised file is packed into its type again; the rest keeps its bytes
+	back.TrainFull()
+	p.F32[0] += 0.5
+	again := filepath.Join(t.TempDir(), "again.gguf")
+	require.NoError(t, back.Export(again, engine.ExportOptions{}))
+	third, err := engine.Open(again, engine.Options{})
+	require.NoError(t, err)
+	defer third.Close()
+	for i, q := range third.Params() {
+		if old := back.Params()[i]; old != p {
+			assert.Equal(t, old.Stored.Data, q.Stored.Data, q.Name)
+		} else {
+			assert.InDelta(t, p.F32[0], q.Stored.Dequantize()[0], 0.02)
+		}
+	}
+
+	// a tensor whose rows do not divide into blocks is refused by name
+	odd := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	err = odd.Export(out+"2", engine.ExportOptions{Types: map[string]*quant.Type{"blk.0.attn_q.weight": q8}})
+	assert.ErrorContains(t, err, `tensor "blk.0.attn_q.weight" has 16 columns, want a multiple of 32 for Q8_0`)
+	assert.NoFileExists(t, out+"2")
+}
+
+func requireSameFile(t *testing.T, a, b string) {
+	t.Helper()
+	x, err := os.ReadFile(a)
+	require.NoError(t, err)
+	y, err := os.ReadFile(b)
+	require.NoError(t, err)
+	require.Equal(t, x, y)
+}
+
+// The reference gives the logits of the moment it was made, bit for bit, also after training.
+func TestReferenceKeepsTheLogits(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, dir := range []string{"", t.TempDir()} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			m.TrainFull()
+			samples := tiny.Samples(4, 10, 3)
+			tr := m.NewTrace()
+			tr.Forward(samples)
+			var rows []int
+			var at []engine.Place
+			for r := range tr.NRows() {
+				s, pos := tr.Position(r)
+				rows, at = append(rows, r), append(at, engine.Place{Sample: s, Pos: pos})
+			}
+			want := nn.NewMat(len(rows), m.Config.NVocab)
+			tr.Losses(rows, func(c *engine.Chunk) {
+				c.Each(func(i int, logits []float32) float64 { copy(want.Row(i), logits); return 0 })
+			})
+			r, err := m.NewReference(context.Background(), samples, dir, nil)
+			require.NoError(t, err)
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), nil))
+			got, err := r.Logits(at)
+			require.NoError(t, err)
+			assert.Equal(t, want.Data, got.Data, arch)
+			require.NoError(t, r.Close())
+			if dir != "" {
+				left, err := os.ReadDir(dir)
+				require.NoError(t, err)
+				assert.Empty(t, left)
+			}
+		}
+	}
+}
+
+func TestSampling(t *testing.T) {
+	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	prompts := [][]int32{{1, 5, 9}, {1, 7}, {1, 5, 9}, {1}, {1, 12, 4, 8}}
+	gen := func(o engine.GenOptions) [][]int32 {
+		out, err := m.Generate(context.Background(), prompts, o, nil)
+		require.NoError(t, err)
+		return out
+	}
+	greedy := gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true})
+	assert.Equal(t, greedy[0], greedy[2])
+	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2}), "batches do not matter")
+	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Temp: 1, TopK: 1}), "the likeliest only")
+	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Temp: 1, TopP: 1e-9}), "the likeliest only")
+	hot := engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Temp: 3, Seed: 4}
+	a := gen(hot)
+	assert.Equal(t, a, gen(hot), "a seed repeats")
+	assert.NotEqual(t, a[0], a[2], "prompts draw their own numbers")
+	hot.Seed = 5
+	assert.NotEqual(t, a, gen(hot))
+	_, err := m.Generate(context.Background(), [][]int32{{}}, engine.GenOptions{MaxTokens: 1}, nil)
+	assert.ErrorContains(t, err, "prompt 0 is empty")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = m.Generate(ctx, prompts, hot, nil)
+	assert.ErrorIs(t, err, context.Canceled)
+}
