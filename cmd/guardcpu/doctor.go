@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/cpuid/v2"
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// relevantFeatures are the CPU features kernels use or will use.
+var relevantFeatures = []cpuid.FeatureID{
+	cpuid.SSE42, cpuid.AVX, cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVXVNNI,
+	cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.AVX512VNNI, cpuid.AVX512BF16, cpuid.AMXBF16, cpuid.AMXINT8,
+	cpuid.ASIMD, cpuid.ASIMDDP, cpuid.ASIMDHP, cpuid.SVE,
+}
+
+// doctorReport is what doctor --json prints.
+type doctorReport struct {
+	OK     bool      `json:"ok"`
+	Build  buildInfo `json:"build"`
+	CPU    cpuReport `json:"cpu"`
+	Memory struct {
+		Total     uint64 `json:"total,omitempty"`     // bytes, 0: not known
+		Available uint64 `json:"available,omitempty"` // bytes, 0: not known
+		Limit     uint64 `json:"limit,omitempty"`     // of the control group, 0: none
+	} `json:"memory"`
+	Kernels struct {
+		Chosen    string      `json:"chosen"`
+		Forced    string      `json:"forced,omitempty"` // GUARDCPU_SIMD
+		Available []setReport `json:"available"`
+	} `json:"kernels"`
+}
+
+type cpuReport struct {
+	Name     string   `json:"name"`
+	Cores    int      `json:"physical_cores"`
+	Threads  int      `json:"logical_cores"`
+	Usable   int      `json:"usable"` // GOMAXPROCS: affinity and control group considered
+	L1D      int      `json:"l1d"`
+	L2       int      `json:"l2"`
+	L3       int      `json:"l3"`
+	Features []string `json:"features"`
+}
+
+type setReport struct {
+	Name     string  `json:"name"`
+	OK       bool    `json:"ok"`
+	MaxError float64 `json:"max_error"` // against generic, relative to the sum of magnitudes
+	Problem  string  `json:"problem,omitempty"`
+}
+
+func doctorCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "show CPU, kernels, memory and versions, and check the kernels",
+		Description: `Every kernel set this CPU can run computes small products, which must agree with the
+portable set. The exit status is 70 if one does not. GUARDCPU_SIMD=NAME forces a set.
+
+Examples:
+  guardcpu doctor
+  guardcpu doctor --json
+  GUARDCPU_SIMD=generic guardcpu doctor`,
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			r, err := examine()
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				if err := e.json(r); err != nil {
+					return err
+				}
+			} else {
+				r.print(e.stdout)
+			}
+			if !r.OK {
+				return &statusError{status: exitInternal, err: errors.New("a kernel set disagrees with the portable one"), remedy: "set GUARDCPU_SIMD=generic and report this machine"}
+			}
+			return nil
+		},
+	}
+}
+
+func examine() (*doctorReport, error) {
+	r := &doctorReport{OK: true, Build: readBuild()}
+	c := cpuid.CPU
+	r.CPU = cpuReport{Name: c.BrandName, Cores: c.PhysicalCores, Threads: c.LogicalCores, Usable: runtime.GOMAXPROCS(0),
+		L1D: max(0, c.Cache.L1D), L2: max(0, c.Cache.L2), L3: max(0, c.Cache.L3), Features: []string{}}
+	for _, f := range relevantFeatures {
+		if c.Supports(f) {
+			r.CPU.Features = append(r.CPU.Features, f.String())
+		}
+	}
+	r.Memory.Total, r.Memory.Available = systemMemory()
+	r.Memory.Limit = memoryLimit()
+	chosen, err := simd.Select()
+	if err != nil {
+		return nil, &statusError{status: exitUsage, err: err}
+	}
+	r.Kernels.Chosen, r.Kernels.Forced = chosen.Name, os.Getenv(simd.EnvName)
+	sets := simd.All()
+	for _, k := range sets {
+		s := checkSet(sets[0], k)
+		r.OK = r.OK && s.OK
+		r.Kernels.Available = append(r.Kernels.Available, s)
+	}
+	return r, nil
+}
+
+// checkSet compares the products of a kernel set with those of the portable one, on
+// shapes with tails in every direction, in the three orientations that are used. An
+// element may differ by 32 roundings of the sum of its terms' magnitudes.
+func checkSet(generic, k *simd.Kernels) (s setReport) {
+	s = setReport{Name: k.Name, OK: true}
+	defer func() {
+		if p := recover(); p != nil {
+			s.OK, s.Problem = false, oneLine(fmt.Sprint(p))
+		}
+	}()
+	rng := rand.New(rand.NewPCG(1, 1))
+	serial := func(n int, body func(int)) {
+		for i := range n {
+			body(i)
+		}
+	}
+	for _, shape := range [][3]int{{1, 7, 33}, {5, 17, 64}, {19, 35, 127}} {
+		m, n, kk := shape[0], shape[1], shape[2]
+		a, b := make([]float32, m*kk), make([]float32, n*kk)
+		for i := range a {
+			a[i] = float32(rng.NormFloat64())
+		}
+		for i := range b {
+			b[i] = float32(rng.NormFloat64())
+		}
+		for _, o := range []struct{ a, b simd.Operand }{
+			{simd.Operand{Data: a, Stride: kk}, simd.Operand{Data: b, Stride: kk, Trans: true}},
+			{simd.Operand{Data: a, Stride: kk}, simd.Operand{Data: b, Stride: n}},
+			{simd.Operand{Data: a, Stride: m, Trans: true}, simd.Operand{Data: b, Stride: n}},
+		} {
+			want, got, scale := make([]float32, m*n), make([]float32, m*n), make([]float32, m*n)
+			generic.Gemm(serial, want, n, m, n, kk, o.a, o.b, false)
+			k.Gemm(serial, got, n, m, n, kk, o.a, o.b, false)
+			abs := func(x simd.Operand) simd.Operand {
+				x.Data = slices.Clone(x.Data)
+				for i, v := range x.Data {
+					x.Data[i] = float32(math.Abs(float64(v)))
+				}
+				return x
+			}
+			generic.Gemm(serial, scale, n, m, n, kk, abs(o.a), abs(o.b), false)
+			for i := range want {
+				e := math.Abs(float64(got[i])-float64(want[i])) / float64(scale[i])
+				s.MaxError = math.Max(s.MaxError, e)
+				if !(e <= 32.0/(1<<24)) { // also when it is NaN
+					s.OK, s.Problem = false, fmt.Sprintf("product %d×%d×%d: element %d is %g, want %g", m, n, kk, i, got[i], want[i])
+				}
+			}
+		}
+	}
+	return s
+}
+
+func (r *doctorReport) print(w io.Writer) {
+	b := r.Build
+	fmt.Fprintf(w, "guardcpu   %s, %s %s/%s\n", b.Version, b.Go, b.OS, b.Arch)
+	fmt.Fprintf(w, "CPU        %s, %d cores, %d threads, %d usable\n", r.CPU.Name, r.CPU.Cores, r.CPU.Threads, r.CPU.Usable)
+	fmt.Fprintf(w, "caches     L1 %s, L2 %s, L3 %s\n", bytesText(uint64(r.CPU.L1D)), bytesText(uint64(r.CPU.L2)), bytesText(uint64(r.CPU.L3)))
+	fmt.Fprintf(w, "features   %s\n", strings.Join(r.CPU.Features, " "))
+	if r.Memory.Total > 0 {
+		fmt.Fprintf(w, "memory     %s, %s available", bytesText(r.Memory.Total), bytesText(r.Memory.Available))
+		if r.Memory.Limit > 0 {
+			fmt.Fprintf(w, ", limited to %s by the control group", bytesText(r.Memory.Limit))
+		}
+		fmt.Fprintln(w)
+	}
+	chosen := r.Kernels.Chosen
+	if r.Kernels.Forced != "" {
+		chosen += " (forced by " + simd.EnvName + ")"
+	}
+	fmt.Fprintf(w, "kernels    %s\n", chosen)
+	for _, s := range r.Kernels.Available {
+		if s.OK {
+			fmt.Fprintf(w, "  %-8s agrees with generic (largest difference %.1e of the terms)\n", s.Name, s.MaxError)
+		} else {
+			fmt.Fprintf(w, "  %-8s WRONG: %s\n", s.Name, s.Problem)
+		}
+	}
+	names := make([]string, 0, len(b.Modules))
+	for name := range b.Modules {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	fmt.Fprintln(w, "modules")
+	for _, name := range names {
+		fmt.Fprintf(w, "  %s %s\n", name, b.Modules[name])
+	}
+}
+
+// systemMemory reads /proc/meminfo; elsewhere than on Linux it knows nothing.
+func systemMemory() (total, available uint64) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range bytes.Lines(data) {
+		f := strings.Fields(string(line))
+		if len(f) < 2 {
+			continue
+		}
+		kib, err := strconv.ParseUint(f[1], 10, 54)
+		if err != nil {
+			continue
+		}
+		switch f[0] {
+		case "MemTotal:":
+			total = kib << 10
+		case "MemAvailable:":
+			available = kib << 10
+		}
+	}
+	return total, available
+}
+
+// memoryLimit returns the smallest memory limit of the control groups this process
+// is in (version 2, then version 1), 0 if there is none.
+func memoryLimit() uint64 {
+	paths := []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+	if data, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+		for line := range bytes.Lines(data) {
+			if group, ok := strings.CutPrefix(strings.TrimSpace(string(line)), "0::"); ok && group != "/" {
+				for g := group; g != "" && g != "/"; g = g[:max(0, strings.LastIndexByte(g, '/'))] {
+					paths = append(paths, "/sys/fs/cgroup"+g+"/memory.max")
+				}
+			}
+		}
+	}
+	var limit uint64
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+		if err == nil && n < 1<<62 && (limit == 0 || n < limit) { // version 1 says 2^63 less a page for none
+			limit = n
+		}
+	}
+	return limit
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/progress"
+)
+
+// commands is every subcommand, in the order --help shows them.
+var commands = []func(*env) *cli.Command{
+	//runCommand,
+	//finetuneCommand,
+	//attributeCommand,
+	//unlearnCommand,
+	//evalCommand,
+	//generateCommand,
+	tokenizeCommand,
+	inspectCommand,
+	quantizeCommand,
+	doctorCommand,
+	versionCommand,
+}
+
+// env is the outside world of one invocation, so that tests can stand in for it.
+type env struct {
+	args   []string // the command line, program name first
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	// bars shows how far long work has come, on stderr only.
+	bars *progress.Reporter
+}
+
+func main() {
+	// A closed pipe on stdout must not end a run (`guardcpu run | head -1`): the
+	// write fails with EPIPE instead, and quietWriter drops what follows.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s := <-signals
+		fmt.Fprintf(os.Stderr, "guardcpu: %v: stopping; a second signal ends at once\n", s)
+		cancel(errStopped)
+		<-signals
+		os.Exit(exitStopped)
+	}()
+	e := &env{args: os.Args, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, bars: progress.New(os.Stderr)}
+	os.Exit(e.main(ctx))
+}
+
+// main runs one command line and returns the exit status.
+func (e *env) main(ctx context.Context) (status int) {
+	out := &quietWriter{w: e.stdout}
+	e.stdout = out
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		e.bars.Stop()
+		fmt.Fprintf(e.stderr, "guardcpu: internal error: %s; please report this line (GUARDCPU_TRACE=1 prints where)\n", oneLine(fmt.Sprint(r)))
+		if os.Getenv("GUARDCPU_TRACE") != "" {
+			fmt.Fprintf(e.stderr, "%s", debug.Stack())
+		}
+		status = exitInternal
+	}()
+
+	err := e.app().Run(ctx, e.args)
+	e.bars.Stop()
+	if err == nil && out.err != nil {
+		err = ioError(fmt.Errorf("standard output: %w", out.err), "")
+	}
+	if err == nil {
+		return exitOK
+	}
+	status, line := describe(ctx, err)
+	fmt.Fprintln(e.stderr, line)
+	return status
+}
+
+// app builds the command line interface.
+func (e *env) app() *cli.Command {
+	app := &cli.Command{
+		Name:  "guardcpu",
+		Usage: "remove data from a language model, on CPU, from GGUF to GGUF",
+		Description: `guardcpu fine-tunes, scores, unlearns and evaluates GGUF language models without a
+GPU, Python or a network. The method is GUARD (arXiv:2506.10946): each sample to forget
+is weighted by how strongly its gradient pulls along with the knowledge to retain.
+
+Examples:
+  guardcpu run                        the whole path on the embedded model, in about a minute
+  guardcpu run --model m.gguf --forget forget.jsonl --retain retain.jsonl --out unlearned.gguf
+  guardcpu inspect m.gguf             what is in a model file
+  guardcpu COMMAND --help             options and examples of one command
+
+Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input, 64 usage,
+65 bad model, 66 bad data, 70 internal error, 75 stopped.`,
+		Reader:                e.stdin,
+		Writer:                e.stdout,
+		ErrWriter:             e.stderr,
+		HideVersion:           true,
+		EnableShellCompletion: true,
+		ExitErrHandler:        func(context.Context, *cli.Command, error) {},
+		OnUsageError:          onUsageError,
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			if name := cmd.Args().First(); name != "" {
+				return usageError("%q is not a command; %s", name, suggest(name, commandNames(cmd)))
+			}
+			return cli.ShowRootCommandHelp(cmd)
+		},
+	}
+	for _, make := range commands {
+		sub := make(e)
+		sub.OnUsageError = onUsageError
+		sub.HideHelpCommand = true
+		sub.Flags = append(sub.Flags, commonFlags()...)
+		sub.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
+			return ctx, applyConfig(cmd)
+		}
+		app.Commands = append(app.Commands, sub)
+	}
+	return app
+}
+
+func onUsageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	text := strings.TrimSuffix(err.Error(), ".")
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
+		name = strings.TrimLeft(name, "-")
+		return usageError("%s has no option --%s; %s", cmd.FullName(), name, suggest(name, flagNames(cmd)))
+	}
+	return usageError("%s: %s; see %s --help", cmd.FullName(), text, cmd.FullName())
+}
+
+func commandNames(cmd *cli.Command) []string {
+	var names []string
+	for _, c := range cmd.Root().VisibleCommands() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// json prints v as JSON on one line of standard output.
+func (e *env) json(v any) error {
+	enc := json.NewEncoder(e.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// quietWriter passes writes on until the reader has gone away; from then on it
+// swallows them, so that a closed pipe ends no work. It keeps other errors.
+type quietWriter struct {
+	w    io.Writer
+	gone bool
+	err  error
+}
+
+func (q *quietWriter) Write(p []byte) (int, error) {
+	if q.gone {
+		return len(p), nil
+	}
+	n, err := q.w.Write(p)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, syscall.EPIPE):
+	default:
+		q.err = err
+	}
+	q.gone = true
+	return len(p), nil
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"runtime"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// asError is errors.As under a name that reads in a condition.
+func asError[T error](err error, target *T) bool { return errors.As(err, target) }
+
+// pathCause is the reason in an error that repeats the path: "no such file or directory".
+func pathCause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// modelFlag is --model.
+func modelFlag(dest *string) cli.Flag {
+	return &cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "GGUF `FILE` of the model", Destination: dest, TakesFile: true}
+}
+
+// threadsFlag is --threads.
+func threadsFlag(dest *int) cli.Flag {
+	return &cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` workers; 0 takes every CPU. Results do not depend on it", Destination: dest, Category: "common",
+		Validator: func(n int) error {
+			if n < 0 || n > 1<<14 {
+				return errors.New("want 0 to 16384")
+			}
+			return nil
+		}}
+}
+
+// seedFlag is --seed.
+func seedFlag(dest *uint64, value uint64) cli.Flag {
+	return &cli.Uint64Flag{Name: "seed", Usage: "`N` that decides everything random", Value: value, Destination: dest, Category: "common"}
+}
+
+// forceFlag is --force.
+func forceFlag(dest *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "force", Usage: "replace outputs that exist (never an input)", Destination: dest}
+}
+
+// positive and nonNegative check numbers of options; neither accepts NaN or infinities.
+func positive(x float64) error {
+	if !(x > 0) || math.IsInf(x, 0) {
+		return errors.New("want a positive number")
+	}
+	return nil
+}
+
+func nonNegative(x float64) error {
+	if !(x >= 0) || math.IsInf(x, 0) {
+		return errors.New("want a number that is not negative")
+	}
+	return nil
+}
+
+func atLeast(least int) func(int) error {
+	return func(n int) error {
+		if n < least {
+			return errors.New("want at least " + itoa(least))
+		}
+		return nil
+	}
+}
+
+// openGGUF opens a model file for reading its header and tensors.
+func openGGUF(path string) (*gguf.File, error) {
+	if path == "" {
+		return nil, usageError("no model is given; use --model FILE")
+	}
+	f, err := gguf.Open(path)
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		err = fmt.Errorf("%s: %w", path, p.Err)
+	}
+	if err != nil {
+		return nil, modelError(err, "")
+	}
+	return f, nil
+}
+
+// openModel opens a model to compute with.
+func openModel(path string, threads int) (*engine.Model, error) {
+	f, err := openGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	return loadModel(f, threads)
+}
+
+func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	k, err := simd.Select()
+	if err != nil {
+		return nil, &statusError{status: exitUsage, err: err}
+	}
+	m, err := engine.Load(f, engine.Options{Threads: threads, Kernels: k})
+	if err != nil {
+		return nil, modelError(err, "")
+	}
+	return m, nil
+}
