@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The steps and warmups of UNLEARNING.md §2.3.
+// The steps and warmups of TOFU's runs: int(5·n)//32 and max(1, n//32).
 func TestScheduleHasTOFUsSteps(t *testing.T) {
 	for _, c := range []struct {
 		n, steps, warmup int

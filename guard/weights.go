@@ -38,7 +38,7 @@ func Multipliers(scores []float64, tau float64) ([]float64, error) {
 }
 
 // SampleWeights returns the weights of the forget samples, the softmax of their
-// negated scores (UNLEARNING.md §1.2):
+// negated scores:
 //
 //	w_i = exp(-a_i/τ) / Σ_j exp(-a_j/τ)
 //
