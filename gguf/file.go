@@ -191,7 +191,7 @@ func (f *File) parseKVs(r *reader, n int) error {
 func checkAlignment(v any) (uint64, error) {
 	a, ok := v.(uint32)
 	if !ok {
-		return 0, fmt.Errorf("%s is a %s, want a uint32", alignmentKey, typeName(v))
+		return 0, fmt.Errorf("%s is of type %s, want uint32", alignmentKey, typeName(v))
 	}
 	if a == 0 || a > maxAlignment || a&(a-1) != 0 {
 		return 0, fmt.Errorf("%s is %d, want a power of two up to %d", alignmentKey, a, maxAlignment)

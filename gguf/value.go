@@ -384,7 +384,7 @@ func appendValue(b []byte, o byteOrder, v any, depth int) ([]byte, error) {
 	case []any:
 		for i, e := range v {
 			if t, _, ok := valueTypeOf(e); !ok || t != typeArray {
-				return b, fmt.Errorf("element %d of an array of arrays is a %s", i, typeName(e))
+				return b, fmt.Errorf("element %d of an array of arrays is of type %s", i, typeName(e))
 			}
 		}
 		return appendArray(b, o, v, depth)
