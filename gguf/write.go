@@ -72,6 +72,9 @@ func encode(w io.Writer, kvs []KV, tensors []TensorData) error {
 			return fmt.Errorf("tensor %s is there twice", quote(t.Name))
 		}
 		names[t.Name] = true
+		if t.Bytes == nil {
+			return fmt.Errorf("tensor %s has no Bytes", quote(t.Name))
+		}
 		size, err := checkTensor(t.Name, t.Type, t.Dims)
 		if err != nil {
 			return err
@@ -141,16 +144,6 @@ func (e *encoder) zeros(n uint64) {
 	var z [4096]byte
 	for ; n > 0; n -= min(n, uint64(len(z))) {
 		e.write(z[:min(n, uint64(len(z)))])
-	}
-}
-
-// fill writes n bytes of padding: those of the source where there were as many,
-// else zeros.
-func (e *encoder) fill(n uint64, old []byte) {
-	if n == uint64(len(old)) {
-		e.write(old)
-	} else {
-		e.zeros(n)
 	}
 }
 
@@ -242,16 +235,20 @@ func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
 	e.write(h)
 	data := f.data[min(f.DataOffset, uint64(len(f.data))):]
 	oldPadding := f.data[f.headerEnd : len(f.data)-len(data)]
-	if padding := alignUp(e.pos, f.Alignment) - e.pos; len(h) == f.headerEnd {
-		e.write(oldPadding) // shorter than the alignment asks for, perhaps, when no data follows
+	if len(h) == f.headerEnd {
+		e.write(oldPadding) // which may be missing when no data follows
 	} else {
-		e.fill(padding, oldPadding)
+		e.zeros(alignUp(e.pos, f.Alignment) - e.pos)
 	}
 	base := e.pos
 	var old uint64 // how far data has been used
 	for _, i := range f.byOffset {
 		p, t := parts[i], &f.Tensors[i]
-		e.fill(base+p.offset-e.pos, data[old:t.Offset])
+		if moved {
+			e.zeros(base + p.offset - e.pos)
+		} else {
+			e.write(data[old:t.Offset])
+		}
 		old = t.Offset + t.Size
 		if p.bytes != nil {
 			if err := e.part(p); err != nil {
@@ -282,6 +279,9 @@ func (f *File) newParts(replace []TensorData) (parts []part, end uint64, moved b
 		i, ok := f.tensorIndex[r.Name]
 		if !ok {
 			return nil, 0, false, fmt.Errorf("tensor %s is not in %s", quote(r.Name), f.Name)
+		}
+		if r.Bytes == nil {
+			return nil, 0, false, fmt.Errorf("tensor %s has no Bytes", quote(r.Name))
 		}
 		p, dims := &parts[i], f.Tensors[i].Dims
 		if p.bytes != nil {
