@@ -24,7 +24,7 @@ var commands = []func(*env) *cli.Command{
 	//attributeCommand,
 	//unlearnCommand,
 	//evalCommand,
-	//generateCommand,
+	generateCommand,
 	tokenizeCommand,
 	inspectCommand,
 	quantizeCommand,
