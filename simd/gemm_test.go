@@ -5,28 +5,28 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/guardcpu/guardcpu/simd"
 	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
 
-// workers returns a simd.For that runs its items on n goroutines.
+// workers returns a simd.For that runs its items on n goroutines, as the pool of
+// the engine does.
 func workers(n int) simd.For {
 	return func(items int, body func(i int)) {
-		next := make(chan int)
+		var next atomic.Int64
+		run := func() {
+			for i := int(next.Add(1)) - 1; i < items; i = int(next.Add(1)) - 1 {
+				body(i)
+			}
+		}
 		var wg sync.WaitGroup
-		for range n {
-			wg.Go(func() {
-				for i := range next {
-					body(i)
-				}
-			})
+		for range min(n, items) - 1 {
+			wg.Go(run)
 		}
-		for i := range items {
-			next <- i
-		}
-		close(next)
+		run()
 		wg.Wait()
 	}
 }

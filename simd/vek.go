@@ -2,20 +2,17 @@
 
 package simd
 
-import (
-	"math"
-
-	"github.com/viterin/vek/vek32"
-)
+import "github.com/viterin/vek/vek32"
 
 // vek uses the functions of github.com/viterin/vek where it has the operation, and
-// the portable ones otherwise. Its Exp is not among them: vek computes whole
-// vectors and the rest of a slice in two ways, so a value would depend on its place.
+// the portable ones otherwise. Two of its functions do not keep our contract: Max
+// passes over NaN and gives -FLT_MAX for a slice of -Inf, and Exp computes whole
+// vectors and the rest of a slice in two ways, so that a value depends on its place.
 var vek = Kernels{
 	Name:           "vek",
 	Dot:            dotVek,
 	Sum:            vek32.Sum,
-	Max:            maxVek,
+	Max:            maxGeneric,
 	Axpy:           axpyGeneric,
 	Add:            addVek,
 	Mul:            mulVek,
@@ -31,18 +28,13 @@ var vek = Kernels{
 	Tile:           generic.Tile,
 }
 
-func dotVek(x, y []float32) float32 { return vek32.Dot(x, y[:len(x)]) }
-
-// maxVek: vek's maximum passes over a NaN or not depending on where it is, so NaN
-// is looked for apart: a sum is NaN if a summand is, or if +Inf meets -Inf.
-func maxVek(x []float32) float32 {
+// vek panics for empty slices where there is a zero of the operation.
+func dotVek(x, y []float32) float32 {
+	y = y[:len(x)]
 	if len(x) == 0 {
-		return float32(math.Inf(-1))
+		return 0
 	}
-	if s := vek32.Sum(x); s != s {
-		return maxGeneric(x)
-	}
-	return vek32.Max(x)
+	return vek32.Dot(x, y)
 }
 
 func addVek(y, x []float32) { vek32.Add_Inplace(y, x[:len(y)]) }
@@ -53,6 +45,6 @@ func scaleVek(y []float32, a float32) { vek32.MulNumber_Inplace(y, a) }
 
 func dotRowsVek(out, x, rows []float32, stride int) {
 	for i := range out {
-		out[i] = vek32.Dot(x, rows[i*stride:i*stride+len(x)])
+		out[i] = dotVek(x, rows[i*stride:i*stride+len(x)])
 	}
 }
