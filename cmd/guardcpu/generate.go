@@ -48,10 +48,10 @@ Examples:
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 0 {
-				return usageError("%s takes no argument %q; the text goes into --prompt", cmd.FullName(), cmd.Args().First())
+				return usageError("%s takes no argument %q; the text goes into --prompt", cmd.Name, cmd.Args().First())
 			}
 			if cmd.IsSet("prompt") == cmd.IsSet("prompt-ids") {
-				return usageError("%s wants either --prompt or --prompt-ids", cmd.FullName())
+				return usageError("%s wants either --prompt or --prompt-ids", cmd.Name)
 			}
 			f, err := openGGUF(model)
 			if err != nil {

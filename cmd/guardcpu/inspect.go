@@ -62,7 +62,7 @@ func fileArgument(cmd *cli.Command, flag string) (string, error) {
 		args = append(args, flag)
 	}
 	if len(args) != 1 {
-		return "", usageError("%s wants one file, got %d; see %s --help", cmd.FullName(), len(args), cmd.FullName())
+		return "", usageError("%s wants one file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 	}
 	return args[0], nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -134,13 +135,24 @@ Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input
 	return app
 }
 
+// badValue is how the parser of the command line reports a value it cannot use.
+var badValue = regexp.MustCompile(`^invalid value (".*") for flag -+(\S+): (?:strconv\.\w+: parsing ".*": )?(.*)$`)
+
+// onUsageError puts what the parser of the command line says into our words.
 func onUsageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := strings.TrimSuffix(err.Error(), ".")
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
 		name = strings.TrimLeft(name, "-")
-		return usageError("%s has no option --%s; %s", cmd.FullName(), name, suggest(name, flagNames(cmd)))
+		return usageError("%s has no option --%s; %s", cmd.Name, name, suggest(name, flagNames(cmd)))
 	}
-	return usageError("%s: %s; see %s --help", cmd.FullName(), text, cmd.FullName())
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		dashes := "--"
+		if len(m[2]) == 1 {
+			dashes = "-"
+		}
+		return usageError("%s: %s%s: %s: %s", cmd.Name, dashes, m[2], m[1], m[3])
+	}
+	return usageError("%s: %s; see guardcpu %s --help", cmd.Name, text, cmd.Name)
 }
 
 func commandNames(cmd *cli.Command) []string {

@@ -47,7 +47,7 @@ Examples:
 				args = append(args, out)
 			}
 			if len(args) != 2 {
-				return usageError("%s wants an input and an output file, got %d; see %s --help", cmd.FullName(), len(args), cmd.FullName())
+				return usageError("%s wants an input and an output file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 			}
 			in, out := args[0], args[1]
 			plan := quantPlan{}

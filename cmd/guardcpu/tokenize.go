@@ -75,7 +75,7 @@ func textArgument(e *env, cmd *cli.Command, file string) (string, error) {
 	case file == "" && len(args) == 1:
 		return args[0], nil
 	case file == "" || len(args) > 0:
-		return "", usageError("%s wants one text (in quotes) or --file FILE", cmd.FullName())
+		return "", usageError("%s wants one text (in quotes) or --file FILE", cmd.Name)
 	}
 	var data []byte
 	var err error
