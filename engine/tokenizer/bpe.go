@@ -46,10 +46,10 @@ type bpeScratch struct {
 	words   [2][]string
 	symbols []bpeSymbol
 	queue   queue[bpeBigram]
+	offers  int // pairs looked at since the scratch was made
 }
 
-// encode appends the tokens of text. It looks at no more than 3 pairs a byte, so
-// the time is O(n log n).
+// encode appends the tokens of text.
 func (e *bpe) encode(ids []int32, text string) []int32 {
 	w, _ := e.pool.Get().(*bpeScratch)
 	if w == nil {
@@ -73,6 +73,8 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 	return ids
 }
 
+// encodeWord appends the tokens of one word. It looks at no more than 3 pairs a
+// byte, so the time is O(n log n).
 func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
 	for i := range len(word) {
@@ -118,6 +120,7 @@ func (e *bpe) offer(w *bpeScratch, left, right int) {
 	if left < 0 || right < 0 {
 		return
 	}
+	w.offers++
 	pair := [2]int32{w.symbols[left].piece, w.symbols[right].piece}
 	if rule, ok := e.merges[pair]; ok {
 		w.queue.push(bpeBigram{rule, left, right, pair})

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +90,8 @@ func open(t testing.TB, path string) *Tokenizer {
 	return tok
 }
 
+func set(key string, value any) gguf.KV { return gguf.KV{Key: key, Value: value} }
+
 // with returns kvs with the given keys replaced or, where the value is nil, left out.
 func with(kvs []gguf.KV, set ...gguf.KV) []gguf.KV {
 	var out []gguf.KV
@@ -109,11 +112,12 @@ func with(kvs []gguf.KV, set ...gguf.KV) []gguf.KV {
 	return out
 }
 
-// spelling is how a test writes tokens: their pieces, which say more than ids.
+// spelling is how a test writes tokens: their texts, which say more than ids,
+// with a dot for a blank.
 func spelling(tok *Tokenizer, ids []int32) []string {
 	out := make([]string, len(ids))
 	for i, id := range ids {
-		out[i] = tok.texts[id]
+		out[i] = strings.ReplaceAll(tok.texts[id], " ", "·")
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func classify(s string) (charClass, int) {
 	}
 	r, n := utf8.DecodeRuneInString(s)
 	switch {
-	case unicode.IsLetter(r):
+	case unicode.IsLetter(r), cjkExtensionI(r):
 		return letter, n
 	case unicode.IsNumber(r):
 		return number, n
@@ -69,6 +69,10 @@ func classify(s string) (charClass, int) {
 	}
 	return other, n
 }
+
+// cjkExtensionI says whether r is one of the letters of Unicode 15.1, of which
+// llama.cpp's tables are and Go 1.26's (15.0) are not. There is no other difference.
+func cjkExtensionI(r rune) bool { return 0x2EBF0 <= r && r <= 0x2EE5D }
 
 // splitGPT2 cuts text as GPT-2 does, by the expression
 //

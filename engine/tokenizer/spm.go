@@ -39,16 +39,22 @@ func (b spmBigram) before(c spmBigram) bool {
 type spmScratch struct {
 	symbols []spmSymbol
 	queue   queue[spmBigram]
+	offers  int // pairs looked at since the scratch was made
 }
 
 // encode appends the tokens of text, in which blanks are already escaped.
-// It looks at no more than 3 pairs a character, so the time is O(n log n).
 func (s *spm) encode(ids []int32, text string) []int32 {
 	w, _ := s.pool.Get().(*spmScratch)
 	if w == nil {
 		w = new(spmScratch)
 	}
 	defer s.pool.Put(w)
+	return s.merge(ids, w, text)
+}
+
+// merge is encode with room to work in. It looks at no more than 3 pairs a
+// character, so the time is O(n log n).
+func (s *spm) merge(ids []int32, w *spmScratch, text string) []int32 {
 	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
 	for start := 0; start < len(text); {
 		n := symbolLen(text[start:])
@@ -89,6 +95,7 @@ func (s *spm) offer(w *spmScratch, text string, left, right int) {
 	if left < 0 || right < 0 {
 		return
 	}
+	w.offers++
 	start, n := w.symbols[left].start, w.symbols[left].n+w.symbols[right].n
 	if n > s.maxLen {
 		return
