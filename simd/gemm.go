@@ -50,7 +50,7 @@ const (
 //
 // Every element of c sums p = 0…k-1 in an order that depends on k alone, not on
 // par, m, n or the strides. The exception are products c = a·bᵀ of up to three
-// rows, which are Dot products: there the order is that of Dot.
+// rows, a stored as numbers: there the order is that of DotRows.
 //
 // It panics if a slice is too short for its shape.
 func (k *Kernels) Gemm(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
@@ -113,26 +113,30 @@ func (o *Operand) check(name string, rows, cols int) {
 func (k *Kernels) gemmDot(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	// A task is as many rows of b as make about 2¹⁷ products with one row of a.
 	rows := max(1, min(gemmCols, (1<<17)/kk))
-	par((n+rows-1)/rows, func(task int) {
-		j0 := task * rows
-		j1 := min(n, j0+rows)
+	// Rows are unpacked a few at a time, a cache line apart from a multiple of 4 KiB.
+	const few = 4
+	stride := kk + 16
+	par(ceilDiv(n, rows), func(task int) {
 		s := scratchPool.Get().(*gemmScratch)
 		defer scratchPool.Put(s)
-		out := s.take(gemmCols + kk)
-		out, w := out[:gemmCols], out[gemmCols:]
-		if b.Data != nil {
-			for i := range m {
-				k.DotRows(out[:j1-j0], a.Data[i*a.Stride:i*a.Stride+kk], b.Data[j0*b.Stride:], b.Stride)
-				set(c[i*ldc+j0:i*ldc+j1], out, accumulate)
+		buf := s.take(gemmCols + few*stride)
+		out, w := buf[:gemmCols], buf[gemmCols:]
+		end := min(n, (task+1)*rows)
+		for j := task * rows; j < end; {
+			count, src, ld := end-j, b.Data, b.Stride
+			if src != nil {
+				src = src[j*ld:]
+			} else {
+				count, src, ld = min(few, count), w, stride
+				for r := range count {
+					b.Unpack(w[r*ld:r*ld+kk], j+r, 0)
+				}
 			}
-			return
-		}
-		for j := j0; j < j1; j++ {
-			b.Unpack(w, j, 0)
 			for i := range m {
-				d := k.Dot(a.Data[i*a.Stride:i*a.Stride+kk], w)
-				set(c[i*ldc+j:i*ldc+j+1], []float32{d}, accumulate)
+				k.DotRows(out[:count], a.Data[i*a.Stride:i*a.Stride+kk], src, ld)
+				set(c[i*ldc+j:i*ldc+j+count], out, accumulate)
 			}
+			j += count
 		}
 	})
 }
@@ -149,7 +153,7 @@ func set(dst, src []float32, accumulate bool) {
 	}
 }
 
-// gemmScratch is the scratch memory of one task, or the packed panels of one product.
+// gemmScratch is the scratch memory of one task.
 type gemmScratch struct{ buf []float32 }
 
 // take returns n numbers of any value.
@@ -160,19 +164,16 @@ func (s *gemmScratch) take(n int) []float32 {
 	return s.buf[:n]
 }
 
-// Two pools, because what a task takes is small and what a product takes is not.
-var (
-	scratchPool = sync.Pool{New: func() any { return new(gemmScratch) }}
-	panelPool   = sync.Pool{New: func() any { return new(gemmScratch) }}
-)
+var scratchPool = sync.Pool{New: func() any { return new(gemmScratch) }}
 
-// packed describes packed panels of one operand: blocks of up to gemmKC steps,
-// each of all panels.
+// packed is the packed panels of one operand: blocks of up to gemmKC steps, each
+// of all panels.
 type packed struct {
 	buf    []float32
 	width  int // of a panel
 	size   int // numbers from one panel to the next
 	panels int
+	tasks  int // of packing one block
 }
 
 // panel returns panel q of the block of steps kb.
@@ -181,197 +182,238 @@ func (p *packed) panel(kb, q int) []float32 {
 	return p.buf[i : i+p.size : i+p.size]
 }
 
+// setPanels sets the number of panels for the given rows of A or columns of B.
+func (p *packed) setPanels(count int) {
+	p.panels = ceilDiv(count, p.width)
+	p.tasks = ceilDiv(p.panels, gemmCols/p.width)
+}
+
+// product is a blocked product under way: what its tasks share.
+type product struct {
+	*Kernels
+	c          []float32
+	ldc        int
+	a, b       Operand // a transposed: panels of A are packed along its rows
+	accumulate bool
+
+	pa, pb     packed
+	i0, mm     int // rows of this pass
+	j0, nn     int // columns of this pass
+	p0, kn     int // steps of this pass
+	rows, cols int // panels of A and of B that a task multiplies
+	first      int // packing tasks of B that are left out, because it is packed
+
+	buf                    []float32
+	packTask, multiplyTask func(task int)
+}
+
+// products keeps the scratch memory, and the closures, of products that are done.
+var products = sync.Pool{New: func() any {
+	p := new(product)
+	p.packTask, p.multiplyTask = p.pack, p.multiply
+	return p
+}}
+
 func (k *Kernels) gemmBlocked(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	mr, nr := k.Tile.MR, k.Tile.NR
+	p := products.Get().(*product)
+	p.Kernels, p.c, p.ldc, p.a, p.b = k, c, ldc, a, b
+	p.a.Trans = !a.Trans
+	defer func() { // let go of what belongs to the caller
+		p.c, p.a, p.b = nil, Operand{}, Operand{}
+		products.Put(p)
+	}()
+
 	depth := min(kk, gemmKC)
-	// One pass packs up to mStep rows of A and nStep columns of B, kBlocks·gemmKC deep.
+	// A pass packs up to mStep rows of A and nStep columns of B, kStep deep.
 	mStep := min(roundUp(m, mr), gemmBuf/depth/mr*mr)
 	nStep := min(roundUp(n, nr), gemmBuf/depth/gemmCols*gemmCols)
-	kBlocks := min((kk+gemmKC-1)/gemmKC, max(1, gemmBuf/depth/max(mStep, nStep)))
+	blocks := min(ceilDiv(kk, gemmKC), max(1, gemmBuf/depth/max(mStep, nStep)))
+	kStep := blocks * gemmKC
 
-	pa := packed{width: mr, size: roundUp(mr*depth+PackSlack, 8), panels: mStep / mr}
-	pb := packed{width: nr, size: roundUp(nr*depth+PackSlack, 8), panels: (nStep + nr - 1) / nr}
-	panels := panelPool.Get().(*gemmScratch)
-	defer panelPool.Put(panels)
-	buf := panels.take(kBlocks * (pa.panels*pa.size + pb.panels*pb.size))
-	pa.buf = buf[:kBlocks*pa.panels*pa.size]
-	pb.buf = buf[len(pa.buf):]
+	p.pa = packed{width: mr, size: roundUp(mr*depth+PackSlack, 8)}
+	p.pb = packed{width: nr, size: roundUp(nr*depth+PackSlack, 8)}
+	p.pa.setPanels(mStep)
+	p.pb.setPanels(nStep)
+	sizeA, sizeB := blocks*p.pa.panels*p.pa.size, blocks*p.pb.panels*p.pb.size
+	if cap(p.buf) < sizeA+sizeB {
+		p.buf = make([]float32, sizeA+sizeB)
+	}
+	p.pa.buf, p.pb.buf = p.buf[:sizeA], p.buf[sizeA:sizeA+sizeB]
 
-	// op(a) is packed in panels along its rows: seen from the panels it is aᵀ.
-	at := a
-	at.Trans = !a.Trans
-	for j0 := 0; j0 < n; j0 += nStep {
-		nn := min(nStep, n-j0)
-		pb.panels = (nn + nr - 1) / nr
-		for p0 := 0; p0 < kk; p0 += kBlocks * gemmKC {
-			kn := min(kBlocks*gemmKC, kk-p0)
-			blocks := (kn + gemmKC - 1) / gemmKC
-			for i0 := 0; i0 < m; i0 += mStep {
-				mm := min(mStep, m-i0)
-				pa.panels = (mm + mr - 1) / mr
-				// Pack: tasks of one block of steps and about gemmCols rows or columns.
-				an, bn := packTasks(&pa), packTasks(&pb)
-				if i0 > 0 {
-					bn = 0 // B is there from the first i0
-				}
-				par((an+bn)*blocks, func(task int) {
-					kb, t := task/(an+bn), task%(an+bn)
-					q0, steps := p0+kb*gemmKC, min(gemmKC, kn-kb*gemmKC)
-					if t < bn {
-						k.pack(&pb, kb, t, &b, q0, steps, j0, nn)
-					} else {
-						k.pack(&pa, kb, t-bn, &at, q0, steps, i0, mm)
-					}
-				})
-				// Multiply: tasks of some rows and some columns of c.
-				rows, cols := taskSize(pa.panels, pb.panels, gemmMC/mr)
-				tm, tn := (pa.panels+rows-1)/rows, (pb.panels+cols-1)/cols
-				par(tm*tn, func(task int) {
-					ti, tj := task/tn, task%tn
-					i, j := ti*rows, tj*cols
-					k.multiply(&pa, &pb, i, min(i+rows, pa.panels), j, min(j+cols, pb.panels), kn,
-						c[i0*ldc+j0:], ldc, mm, nn, accumulate || p0 > 0)
-				})
+	for p.j0 = 0; p.j0 < n; p.j0 += nStep {
+		p.nn = min(nStep, n-p.j0)
+		p.pb.setPanels(p.nn)
+		for p.p0 = 0; p.p0 < kk; p.p0 += kStep {
+			p.kn = min(kStep, kk-p.p0)
+			p.accumulate = accumulate || p.p0 > 0
+			for p.i0 = 0; p.i0 < m; p.i0 += mStep {
+				p.mm = min(mStep, m-p.i0)
+				p.pa.setPanels(p.mm)
+				p.pass(par)
 			}
 		}
 	}
 }
 
-// roundUp returns the smallest multiple of unit that is at least n.
-func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
-
-// packTasks returns the number of packing tasks a block of steps is divided into.
-func packTasks(p *packed) int {
-	per := gemmCols / p.width
-	return (p.panels + per - 1) / per
+// pass packs the panels of a pass, those of B only in the first of the passes that
+// share them, and multiplies.
+func (p *product) pass(par For) {
+	blocks := ceilDiv(p.kn, gemmKC)
+	p.first = 0
+	if p.i0 > 0 {
+		p.first = blocks * p.pb.tasks
+	}
+	par(blocks*(p.pa.tasks+p.pb.tasks)-p.first, p.packTask)
+	p.rows, p.cols = taskSize(p.pa.panels, p.pb.panels, gemmMC/p.Tile.MR)
+	par(ceilDiv(p.pa.panels, p.rows)*ceilDiv(p.pb.panels, p.cols), p.multiplyTask)
 }
+
+func ceilDiv(n, d int) int { return (n + d - 1) / d }
+
+// roundUp returns the smallest multiple of unit that is at least n.
+func roundUp(n, unit int) int { return ceilDiv(n, unit) * unit }
 
 // taskSize divides tm×tn panels among about gemmTasks tasks: how many panels of A
 // (no more than maxRows) and of B a task takes.
 func taskSize(tm, tn, maxRows int) (rows, cols int) {
-	parts := (tm + maxRows - 1) / maxRows
-	rows = (tm + parts - 1) / parts
+	parts := ceilDiv(tm, maxRows)
+	rows = ceilDiv(tm, parts)
 	cols = min(tn, max(1, tn*parts/gemmTasks))
 	return rows, cols
 }
 
-// pack fills task t of block kb: panels of the columns first…first+count of
-// op(o), steps q0…q0+steps.
-func (k *Kernels) pack(dst *packed, kb, t int, o *Operand, q0, steps, first, count int) {
-	w := dst.width
-	per := gemmCols / w
-	lo, hi := t*per, min((t+1)*per, dst.panels)
+// pack is one packing task: about gemmCols rows of A or columns of B, one block
+// of steps. The tasks of B come first.
+func (p *product) pack(task int) {
+	task += p.first
+	dst, o, lo, count := &p.pb, &p.b, p.j0, p.nn
+	if t := task - ceilDiv(p.kn, gemmKC)*dst.tasks; t >= 0 {
+		task, dst, o, lo, count = t, &p.pa, &p.a, p.i0, p.mm
+	}
+	per := gemmCols / dst.width
+	kb, q := task/dst.tasks, task%dst.tasks*per
+	j := packJob{
+		packed: dst, o: o, kb: kb, q0: q, q1: min(q+per, dst.panels),
+		col: lo + q*dst.width, cols: min(per*dst.width, count-q*dst.width),
+		step: p.p0 + kb*gemmKC, steps: min(gemmKC, p.kn-kb*gemmKC),
+	}
 	if o.Trans {
-		k.packCols(dst, kb, lo, hi, o, q0, steps, first, count)
+		p.packCols(&j)
 	} else {
-		k.packRows(dst, kb, lo, hi, o, q0, steps, first, count)
+		p.packRows(&j)
 	}
 }
 
-// packCols packs panels lo…hi from rows of o: a column of op(o) is a row of o.
-func (k *Kernels) packCols(dst *packed, kb, lo, hi int, o *Operand, q0, steps, first, count int) {
-	w := dst.width
+// packJob says what a packing task packs: the panels q0…q1 of block kb, that is the
+// columns col…col+cols of op(o), steps step…step+steps.
+type packJob struct {
+	*packed
+	o           *Operand
+	kb, q0, q1  int
+	col, cols   int
+	step, steps int
+}
+
+// packCols packs from rows of o: a column of op(o) is a row of o.
+func (p *product) packCols(j *packJob) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
-	for q := lo; q < hi; q++ {
-		r0 := q * w
-		rows := min(w, count-r0)
+	w, n := j.width, j.steps
+	for q := j.q0; q < j.q1; q++ {
+		done := (q - j.q0) * w
+		row, rows := j.col+done, min(w, j.cols-done)
 		var src []float32
-		stride := o.Stride
-		if o.Data != nil {
-			src = o.Data[(first+r0)*stride+q0:]
+		stride := j.o.Stride
+		if j.o.Data != nil {
+			src = j.o.Data[row*stride+j.step:]
 		} else {
-			// The rows are a cache line apart from a multiple of 4 KiB.
-			stride = gemmKC + 16
+			stride = gemmKC + 16 // no multiple of 4 KiB, whatever the row
 			src = s.take(w * stride)
 			for r := range rows {
-				o.Unpack(src[r*stride:r*stride+steps], first+r0+r, q0)
+				j.o.Unpack(src[r*stride:r*stride+n], row+r, j.step)
 			}
 		}
-		d := dst.panel(kb, q)
+		d := j.panel(j.kb, q)
 		if rows == w {
-			k.Tile.PackCols(d, src, stride, w, steps)
+			p.Tile.PackCols(d, src, stride, w, n)
 			continue
 		}
-		for p := range steps {
-			e := d[p*w : (p+1)*w]
-			for r := range e {
-				if r < rows {
-					e[r] = src[r*stride+p]
-				} else {
-					e[r] = 0
-				}
+		for i := range n {
+			e := d[i*w : (i+1)*w]
+			for r := range rows {
+				e[r] = src[r*stride+i]
 			}
+			clear(e[rows:])
 		}
 	}
 }
 
-// packRows packs panels lo…hi from pieces of the rows of o.
-func (k *Kernels) packRows(dst *packed, kb, lo, hi int, o *Operand, q0, steps, first, count int) {
-	w := dst.width
-	c0 := lo * w
-	cols := min(hi*w, count) - c0
-	full := cols / w
-	if o.Data != nil {
-		src := o.Data[q0*o.Stride+first+c0:]
-		k.packRowBlock(dst, kb, lo, full, cols, src, o.Stride, 0, steps)
+// packRows packs from pieces of the rows of o.
+func (p *product) packRows(j *packJob) {
+	if j.o.Data != nil {
+		p.packRowBlock(j, j.o.Data[j.step*j.o.Stride+j.col:], j.o.Stride, 0, j.steps)
 		return
 	}
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
 	const some = 16 // rows unpacked at a time
-	buf := s.take(some * cols)
-	for p := 0; p < steps; p += some {
-		n := min(some, steps-p)
+	buf := s.take(some * j.cols)
+	for i := 0; i < j.steps; i += some {
+		n := min(some, j.steps-i)
 		for r := range n {
-			o.Unpack(buf[r*cols:(r+1)*cols], q0+p+r, first+c0)
+			j.o.Unpack(buf[r*j.cols:(r+1)*j.cols], j.step+i+r, j.col)
 		}
-		k.packRowBlock(dst, kb, lo, full, cols, buf, cols, p, n)
+		p.packRowBlock(j, buf, j.cols, i, n)
 	}
 }
 
-// packRowBlock packs n rows of src as steps p…p+n of the panels from lo on:
-// full whole panels and, if cols has a rest, one filled up with zeros.
-func (k *Kernels) packRowBlock(dst *packed, kb, lo, full, cols int, src []float32, stride, p, n int) {
-	w := dst.width
+// packRowBlock packs n rows of src as the steps i…i+n: whole panels and, if there
+// are columns left, one filled up with zeros.
+func (p *product) packRowBlock(j *packJob, src []float32, stride, i, n int) {
+	w := j.width
+	full := j.cols / w
 	if full > 0 {
-		i := (kb*dst.panels+lo)*dst.size + p*w
-		k.Tile.PackRows(dst.buf[i:], dst.size, src, stride, w, n, full)
+		at := (j.kb*j.panels+j.q0)*j.size + i*w
+		p.Tile.PackRows(j.buf[at:], j.size, src, stride, w, n, full)
 	}
-	if rest := cols - full*w; rest > 0 {
-		d := dst.panel(kb, lo+full)
+	if rest := j.cols - full*w; rest > 0 {
+		d := j.panel(j.kb, j.q0+full)
 		for r := range n {
-			e := d[(p+r)*w : (p+r+1)*w]
-			copy(e, src[r*stride+full*w:r*stride+cols])
+			e := d[(i+r)*w : (i+r+1)*w]
+			copy(e, src[r*stride+full*w:r*stride+j.cols])
 			clear(e[rest:])
 		}
 	}
 }
 
-// multiply computes the tiles of the panels i0…i1 of A and j0…j1 of B, of which c
-// begins at panel 0 and has m rows and n columns, over all kn packed steps.
-func (k *Kernels) multiply(pa, pb *packed, i0, i1, j0, j1, kn int, c []float32, ldc, m, n int, accumulate bool) {
-	mr, nr := k.Tile.MR, k.Tile.NR
+// multiply is one task of the multiplication: the tiles of some panels of A and
+// some of B, over all steps of the pass.
+func (p *product) multiply(task int) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
+	mr, nr, ldc := p.Tile.MR, p.Tile.NR, p.ldc
 	edge := s.take(mr * nr)
-	for kb := 0; kb*gemmKC < kn; kb++ {
-		steps := min(gemmKC, kn-kb*gemmKC)
-		add := accumulate || kb > 0
+	wide := ceilDiv(p.pb.panels, p.cols)
+	i0, j0 := task/wide*p.rows, task%wide*p.cols
+	i1, j1 := min(i0+p.rows, p.pa.panels), min(j0+p.cols, p.pb.panels)
+	for kb := 0; kb*gemmKC < p.kn; kb++ {
+		steps := min(gemmKC, p.kn-kb*gemmKC)
+		add := p.accumulate || kb > 0
 		for j := j0; j < j1; j++ {
-			bp := pb.panel(kb, j)
-			cols := min(nr, n-j*nr)
+			bp := p.pb.panel(kb, j)
+			cols := min(nr, p.nn-j*nr)
 			for i := i0; i < i1; i++ {
-				ap := pa.panel(kb, i)
-				rows := min(mr, m-i*mr)
-				ct := c[i*mr*ldc+j*nr:]
+				ap := p.pa.panel(kb, i)
+				rows := min(mr, p.mm-i*mr)
+				c := p.c[(p.i0+i*mr)*ldc+p.j0+j*nr:]
 				if rows == mr && cols == nr {
-					k.Tile.Run(steps, ap, bp, ct, ldc, add)
+					p.Tile.Run(steps, ap, bp, c, ldc, add)
 					continue
 				}
-				k.Tile.Run(steps, ap, bp, edge, nr, false)
+				p.Tile.Run(steps, ap, bp, edge, nr, false)
 				for r := range rows {
-					set(ct[r*ldc:r*ldc+cols], edge[r*nr:], add)
+					set(c[r*ldc:r*ldc+cols], edge[r*nr:], add)
 				}
 			}
 		}

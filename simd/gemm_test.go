@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/guardcpu/guardcpu/simd"
 	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
@@ -34,6 +36,7 @@ func workers(n int) simd.For {
 // operand is a guarded random matrix with its stored shape.
 type operand struct {
 	buf        *simdtest.Buffer
+	x          []float32 // buf.X, or a part
 	rows, cols int
 	stride     int
 	trans      bool
@@ -51,10 +54,11 @@ func newOperand(rng *rand.Rand, rows, cols, pad int, trans bool) operand {
 		n = (o.rows-1)*o.stride + o.cols
 	}
 	o.buf = simdtest.Guarded(rng, n)
+	o.x = o.buf.X
 	if pad > 0 { // what lies between the rows must not be read
 		for r := range max(0, o.rows-1) {
 			for c := o.cols; c < o.stride; c++ {
-				o.buf.X[r*o.stride+c] = float32(math.NaN())
+				o.x[r*o.stride+c] = float32(math.NaN())
 			}
 		}
 	}
@@ -65,19 +69,19 @@ func (o operand) at(r, c int) float64 {
 	if o.trans {
 		r, c = c, r
 	}
-	return float64(o.buf.X[r*o.stride+c])
+	return float64(o.x[r*o.stride+c])
 }
 
 // simd returns the operand as Gemm takes it, read in place or by Unpack.
 func (o operand) simd(unpack bool) simd.Operand {
 	if !unpack {
-		return simd.Operand{Data: o.buf.X, Stride: o.stride, Trans: o.trans}
+		return simd.Operand{Data: o.x, Stride: o.stride, Trans: o.trans}
 	}
 	return simd.Operand{Trans: o.trans, Unpack: func(dst []float32, row, col int) {
 		if row < 0 || row >= o.rows || col < 0 || col+len(dst) > o.cols {
 			panic(fmt.Sprintf("Unpack of %d at (%d,%d), the matrix is %d×%d", len(dst), row, col, o.rows, o.cols))
 		}
-		copy(dst, o.buf.X[row*o.stride+col:])
+		copy(dst, o.x[row*o.stride+col:])
 	}}
 }
 
@@ -103,7 +107,7 @@ func (g gemmCase) run(t *testing.T, k *simd.Kernels, par simd.For, a, b operand,
 		c.X[i] = float32(math.NaN())
 	}
 	for i := range g.m {
-		if g.accumulate {
+		if g.accumulate && g.n > 0 {
 			copy(c.X[i*ldc:i*ldc+g.n], c0[i*g.n:])
 		}
 	}
@@ -112,6 +116,9 @@ func (g gemmCase) run(t *testing.T, k *simd.Kernels, par simd.For, a, b operand,
 	a.buf.Check(t)
 	b.buf.Check(t)
 	out := make([]float32, 0, g.m*g.n)
+	if g.n == 0 {
+		return out
+	}
 	for i := range g.m {
 		out = append(out, c.X[i*ldc:i*ldc+g.n]...)
 		if i < g.m-1 {
@@ -172,5 +179,142 @@ func TestGemmShapes(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestGemmBlocks has shapes larger than the blocks, in all four orientations, and
+// operands that are unpacked.
+func TestGemmBlocks(t *testing.T) {
+	shapes := []struct{ m, n, k int }{
+		{4, 300, 700}, {97, 65, 257}, {130, 530, 256}, {33, 4200, 300}, {5000, 20, 10}, {13, 17, 2100}, {1, 700, 600}, {3, 90, 5000}, {2, 33, 200000},
+	}
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for i, s := range shapes {
+			for o := range 4 {
+				g := gemmCase{m: s.m, n: s.n, k: s.k, transA: o&1 != 0, transB: o&2 != 0,
+					padA: 3, padB: 5 * (o % 2), padC: 2, accumulate: (i+o)%2 == 0, unpackB: (i+o)%3 == 0, unpackA: (i+o)%5 == 0}
+				if s.k > 100000 && !g.transB {
+					continue // of this length only the dot products are of interest
+				}
+				g.check(t, k, workers(2))
+			}
+		}
+	})
+}
+
+// TestGemmStrides has rows that begin a multiple of 4 KiB apart.
+func TestGemmStrides(t *testing.T) {
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for o := range 4 {
+			gemmCase{m: 30, n: 40, k: 50, transA: o&1 != 0, transB: o&2 != 0,
+				padA: 1024 - 50 + o&1*20, padB: 1024 - 40 - o>>1*10, padC: 984}.check(t, k, nil)
+		}
+	})
+}
+
+func TestGemmEmpty(t *testing.T) {
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for _, acc := range []bool{false, true} {
+			for _, s := range [][3]int{{0, 3, 3}, {3, 0, 3}, {3, 3, 0}, {0, 0, 0}} {
+				for o := range 4 {
+					gemmCase{m: s[0], n: s[1], k: s[2], transA: o&1 != 0, transB: o&2 != 0, padC: 1, accumulate: acc}.check(t, k, nil)
+				}
+			}
+		}
+	})
+}
+
+func TestGemmPanics(t *testing.T) {
+	x := make([]float32, 12)
+	op := func(n, stride int, trans bool) simd.Operand {
+		return simd.Operand{Data: x[:n], Stride: stride, Trans: trans}
+	}
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		c := make([]float32, 9)
+		run := func(c []float32, ldc int, a, b simd.Operand) func() {
+			return func() { k.Gemm(nil, c, ldc, 3, 3, 4, a, b, false) }
+		}
+		a, b := op(12, 4, false), op(12, 3, false)
+		require.NotPanics(t, run(c, 3, a, b))
+		require.PanicsWithValue(t, "simd: Gemm: c has 8 numbers and stride 3, want 3×3", run(c[:8], 3, a, b))
+		require.PanicsWithValue(t, "simd: Gemm: c has 9 numbers and stride 2, want 3×3", run(c, 2, a, b))
+		require.PanicsWithValue(t, "simd: Gemm: a has 11 numbers and stride 4, want 3×4", run(c, 3, op(11, 4, false), b))
+		require.PanicsWithValue(t, "simd: Gemm: b has 11 numbers and stride 4, want 3×4", run(c, 3, a, op(11, 4, true)))
+		require.PanicsWithValue(t, "simd: Gemm: b has neither Data nor Unpack", run(c, 3, a, simd.Operand{}))
+		require.Panics(t, func() { k.Gemm(nil, c, 3, -1, 3, 4, a, b, false) })
+	})
+}
+
+// TestGemmSameBits: neither the number of workers nor the rows and columns that
+// are computed with it change a bit of an element, and unpacking does not either.
+func TestGemmSameBits(t *testing.T) {
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for o := range 8 {
+			g := gemmCase{m: 150, n: 330, k: 520, transA: o&1 != 0, transB: o&2 != 0, accumulate: o&4 != 0, padA: 1, padC: 3}
+			rng := rand.New(rand.NewPCG(4, uint64(o)))
+			a, b := newOperand(rng, g.m, g.k, g.padA, g.transA), newOperand(rng, g.k, g.n, g.padB, g.transB)
+			c0 := make([]float32, g.m*g.n)
+			simdtest.Fill(rng, c0)
+			want := g.run(t, k, nil, a, b, c0)
+			for _, w := range []int{2, 3, 7} {
+				simdtest.SameBits(t, want, g.run(t, k, workers(w), a, b, c0), fmt.Sprintf("%d workers %+v", w, g))
+			}
+			u := g
+			u.unpackA, u.unpackB = true, true
+			simdtest.SameBits(t, want, u.run(t, k, workers(2), a, b, c0), fmt.Sprintf("%+v", u))
+
+			// Rows r0…r0+m and columns j0…j0+n alone.
+			for _, s := range []struct{ r0, m, j0, n int }{{0, 4, 0, 330}, {7, 61, 0, 330}, {149, 1, 0, 330}, {140, 10, 5, 18}, {0, 150, 329, 1}} {
+				if s.m <= 3 && g.transB && !g.transA {
+					continue // dot products
+				}
+				sub := g
+				sub.m, sub.n = s.m, s.n
+				sa, sb := a, b
+				// Slices of the stored matrices, with the guards of the whole.
+				sa.x, sb.x = a.from(s.r0, 0), b.from(0, s.j0)
+				sc := make([]float32, 0, s.m*s.n)
+				part := make([]float32, 0, s.m*s.n)
+				for i := range s.m {
+					lo := (s.r0+i)*g.n + s.j0
+					sc, part = append(sc, c0[lo:lo+s.n]...), append(part, want[lo:lo+s.n]...)
+				}
+				simdtest.SameBits(t, part, sub.run(t, k, nil, sa, sb, sc), fmt.Sprintf("%+v of %+v", s, g))
+			}
+		}
+
+		// The same for the dot products of few rows.
+		for m := 1; m <= 3; m++ {
+			g := gemmCase{m: m, n: 700, k: 900, transB: true}
+			rng := rand.New(rand.NewPCG(5, 5))
+			a, b := newOperand(rng, g.m, g.k, 0, false), newOperand(rng, g.k, g.n, 0, true)
+			want := g.run(t, k, nil, a, b, nil)
+			simdtest.SameBits(t, want, g.run(t, k, workers(3), a, b, nil))
+			one := g
+			one.m = 1
+			simdtest.SameBits(t, want[:g.n], one.run(t, k, nil, a, b, nil))
+			g.unpackB = true
+			simdtest.SameBits(t, want, g.run(t, k, workers(3), a, b, nil))
+		}
+	})
+}
+
+// from returns what is stored from element (r,c) of the operand on.
+func (o operand) from(r, c int) []float32 {
+	if o.trans {
+		r, c = c, r
+	}
+	return o.x[r*o.stride+c:]
+}
+
+// TestGemmAllocations: the scratch memory is used again.
+func TestGemmAllocations(t *testing.T) {
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		x, w, y := make([]float32, 64*96), make([]float32, 128*96), make([]float32, 64*128)
+		run := func() {
+			k.Gemm(nil, y, 128, 64, 128, 96, simd.Operand{Data: x, Stride: 96}, simd.Operand{Data: w, Stride: 96, Trans: true}, false)
+		}
+		run()
+		require.LessOrEqual(t, testing.AllocsPerRun(20, run), 1.0)
 	})
 }
