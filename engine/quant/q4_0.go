@@ -24,14 +24,14 @@ func packQ4_0(dst []byte, src []float32) error {
 	checkLengths("Q4_0", len(src), 32, len(dst), 18)
 	for k := 0; k < len(src); k += 32 {
 		x, b := (*[32]float32)(src[k:]), (*[18]byte)(dst[k/32*18:])
-		largest, err := largestAbs("Q4_0", x, k)
+		largest, at, err := largestAbs("Q4_0", x, k)
 		if err != nil {
 			return err
 		}
-		d := x[largest] / -8
+		d := largest / -8
 		h := f32ToF16(d)
 		if h&0x7c00 == 0x7c00 {
-			return &ValueError{"Q4_0", k + largest, x[largest]}
+			return &ValueError{"Q4_0", k + at, largest}
 		}
 		binary.LittleEndian.PutUint16(b[:2], h)
 		id := inverse(d)

@@ -24,14 +24,14 @@ func packQ8_0(dst []byte, src []float32) error {
 	checkLengths("Q8_0", len(src), 32, len(dst), 34)
 	for k := 0; k < len(src); k += 32 {
 		x, b := (*[32]float32)(src[k:]), (*[34]byte)(dst[k/32*34:])
-		largest, err := largestAbs("Q8_0", x, k)
+		largest, at, err := largestAbs("Q8_0", x, k)
 		if err != nil {
 			return err
 		}
-		d := float32(math.Abs(float64(x[largest]))) / 127
+		d := float32(math.Abs(float64(largest))) / 127
 		h := f32ToF16(d)
 		if h == 0x7c00 {
-			return &ValueError{"Q8_0", k + largest, x[largest]}
+			return &ValueError{"Q8_0", k + at, largest}
 		}
 		binary.LittleEndian.PutUint16(b[:2], h)
 		id := inverse(d)
@@ -42,20 +42,20 @@ func packQ8_0(dst []byte, src []float32) error {
 	return nil
 }
 
-// largestAbs returns the index of the first x of largest magnitude, and an error
-// for the first that is not finite; first is the index of x[0] for the message.
-func largestAbs(name string, x *[32]float32, first int) (int, error) {
+// largestAbs returns the first x of largest magnitude and its index, where zeros
+// of either sign give +0, and an error for the first x that is not finite; first
+// is the index of x[0] for the message.
+func largestAbs(name string, x *[32]float32, first int) (v float32, at int, err error) {
 	var most float32
-	at := 0
-	for i, v := range x {
-		if !finite(v) {
-			return 0, &ValueError{name, first + i, v}
+	for i, e := range x {
+		if !finite(e) {
+			return 0, 0, &ValueError{name, first + i, e}
 		}
-		if a := float32(math.Abs(float64(v))); a > most {
-			most, at = a, i
+		if a := float32(math.Abs(float64(e))); a > most {
+			most, v, at = a, e, i
 		}
 	}
-	return at, nil
+	return v, at, nil
 }
 
 // inverse returns 1/d, and 0 where that is no number: for d = 0, as ggml does,

@@ -1,0 +1,29 @@
+// Package quant is the table of weight types: how elements are packed in the
+// bytes of a GGUF tensor, unpacked to float32, and packed again.
+//
+//	type   block  bytes  value of an element                    packed as                        largest error of x
+//	F32    1      4      float32                                the bits                         0
+//	F16    1      2      IEEE 754 binary16                      nearest, halves to even          2⁻¹¹·|x|, at least 2⁻²⁵
+//	BF16   1      2      upper half of a float32                nearest, halves to even          2⁻⁸·|x|, at least 2⁻¹³⁴
+//	Q8_0   32     34     d·q, d binary16, q int8                d = m/127, q = round(x/d)        d/2 + 127·δ
+//	Q4_0   32     18     d·(q-8), d binary16, q 4 bits          d = x*/-8, q = ⌊x/d + 8½⌋        |d| + 8·δ
+//
+// m is the largest |x| of the block, x* the first x with |x| = m, and δ what d
+// loses when it is rounded to binary16: 2⁻¹¹·|d|, at least 2⁻²⁵. Where Q4_0 rounds
+// to a q within 0…15 its error is |d|/2 + 8·δ; only the far end from x*, where q
+// would be 16, has up to |d|. Numbers are little-endian whatever the machine.
+//
+// # Invariants
+//
+//   - Unpack gives the float32 that ggml gives, bit for bit, and Pack the bytes of
+//     ggml's reference quantizer (quantize_row_q8_0_ref, quantize_row_q4_0_ref,
+//     which llama-quantize uses without an importance matrix): a test packs a
+//     published model anew and compares with llama-quantize's files.
+//   - Pack takes no value it cannot give back as a finite number within the error
+//     above: NaN, infinities and overflow are errors with index and value.
+//   - Packing what was unpacked from a packed row changes nothing.
+//   - Any part of a row unpacks to what the whole row has there.
+//
+// Sources: ggml-quants.c, ggml-impl.h (GGML_FP16_TO_FP32, GGML_FP32_TO_BF16) and
+// ggml-common.h of github.com/ggml-org/llama.cpp.
+package quant

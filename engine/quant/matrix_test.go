@@ -1,0 +1,107 @@
+package quant
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Any part of a row is what the whole row has there, and nothing beside dst is written.
+func TestMatrixUnpackAnyPart(t *testing.T) {
+	eachType(t, func(t *testing.T, typ *Type) {
+		rng := rand.New(rand.NewPCG(5, 1))
+		const rows = 3
+		cols := max(3*typ.BlockLen, 7)
+		x := sample(rng, rows*cols, 1)
+		data := make([]byte, rows*typ.RowBytes(cols))
+		require.NoError(t, typ.Pack(data, x))
+		m, err := NewMatrix(typ, rows, cols, data)
+		require.NoError(t, err)
+		whole := m.Dequantize()
+		require.Len(t, whole, rows*cols)
+		for row := range rows {
+			for col := range cols + 1 {
+				for n := range cols - col + 1 {
+					dst := make([]float32, n+2)
+					dst[0], dst[n+1] = 77, 88
+					m.Unpack(dst[1:n+1], row, col)
+					require.Equal(t, whole[row*cols+col:][:n], dst[1:n+1], "row %d, column %d, %d elements", row, col, n)
+					require.Equal(t, [2]float32{77, 88}, [2]float32{dst[0], dst[n+1]})
+				}
+			}
+		}
+		dst := make([]float32, 4)
+		for _, at := range [][2]int{{-1, 0}, {rows, 0}, {0, -1}, {0, cols - 3}, {0, cols + 1}, {rows - 1, math.MaxInt}} {
+			assert.Panics(t, func() { m.Unpack(dst, at[0], at[1]) }, "%v", at)
+		}
+	})
+}
+
+func TestNewMatrixChecks(t *testing.T) {
+	q, err := ByName("Q8_0")
+	require.NoError(t, err)
+	_, err = NewMatrix(q, 2, 64, make([]byte, 2*68))
+	assert.NoError(t, err)
+	for _, c := range []struct {
+		rows, cols, bytes int
+		err               string
+	}{
+		{2, 64, 2*68 - 1, "quant: Q8_0: 2×64 in 135 bytes, want 2 rows of 68"},
+		{2, 48, 2 * 51, "quant: Q8_0: 2×48, want positive numbers, and columns a multiple of 32"},
+		{0, 64, 0, "quant: Q8_0: 0×64, want positive numbers, and columns a multiple of 32"},
+		{2, 0, 0, "quant: Q8_0: 2×0, want positive numbers, and columns a multiple of 32"},
+		{-1, 64, 0, "quant: Q8_0: -1×64, want positive numbers, and columns a multiple of 32"},
+		{1 << 62, 32 << 2, 0, "quant: Q8_0: 4611686018427387904×128 in 0 bytes, want 4611686018427387904 rows of 136"},
+	} {
+		_, err := NewMatrix(q, c.rows, c.cols, make([]byte, c.bytes))
+		assert.EqualError(t, err, c.err)
+	}
+}
+
+func TestFloat32sIsAView(t *testing.T) {
+	words := []float32{1, -2, 3, 4.5}
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 16)
+	f32, err := ByName("F32")
+	require.NoError(t, err)
+	m, err := NewMatrix(f32, 2, 2, bytes)
+	require.NoError(t, err)
+	view, ok := m.Float32s()
+	if !littleEndian {
+		require.False(t, ok)
+		return
+	}
+	require.True(t, ok)
+	assert.Equal(t, words, view)
+	assert.Same(t, &words[0], &view[0])
+
+	odd, err := NewMatrix(f32, 1, 3, append(make([]byte, 0, 16), bytes[:13]...)[1:13])
+	require.NoError(t, err)
+	_, ok = odd.Float32s()
+	assert.False(t, ok, "not aligned")
+	f16, err := ByName("F16")
+	require.NoError(t, err)
+	half, err := NewMatrix(f16, 1, 8, bytes)
+	require.NoError(t, err)
+	_, ok = half.Float32s()
+	assert.False(t, ok, "not F32")
+}
+
+func TestCheckFinite(t *testing.T) {
+	eachType(t, func(t *testing.T, typ *Type) {
+		cols := 2 * typ.BlockLen
+		good := make([]byte, 2*typ.RowBytes(cols))
+		m, err := NewMatrix(typ, 2, cols, good)
+		require.NoError(t, err)
+		require.NoError(t, m.CheckFinite())
+		// All bits of the last block: NaN in F32, F16, BF16, and as a scale.
+		for i := len(good) - typ.BlockBytes; i < len(good); i++ {
+			good[i] = 0xff
+		}
+		want := map[int]string{1: "quant: element [1,1] is NaN", 32: "quant: element [1,32] is NaN"}[typ.BlockLen]
+		assert.EqualError(t, m.CheckFinite(), want)
+	})
+}
