@@ -99,6 +99,9 @@ func EvaluateWith(ctx context.Context, m Examinee, tok Tokenizer, s Sets, o Eval
 		return func(d, _ int) { p(from+d, total) }
 	}
 	for i, e := range exams {
+		if len(e.items) == 0 {
+			continue
+		}
 		losses, err := m.NLL(ctx, e.samples, part(len(e.samples)))
 		if err != nil {
 			return nil, fmt.Errorf("tofu: %s: %w", evalSets[i].Set, err)
