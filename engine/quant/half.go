@@ -3,24 +3,16 @@ package quant
 import "math"
 
 // f16ToF32 widens an IEEE 754 binary16 number (1 sign, 5 exponent, 10 mantissa
-// bits); a NaN becomes quiet, as with VCVTPH2PS.
+// bits); a NaN becomes quiet, as with VCVTPH2PS. It has no branches, because zeros
+// among weights cannot be predicted.
 func f16ToF32(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	if m := uint32(h&0x7fff) << 13; m-1<<23 < 30<<23 { // exponent 1…30: move the bias from 15 to 127
-		return math.Float32frombits(sign | (m + (127-15)<<23))
-	}
-	return f16ToF32Special(h)
-}
-
-func f16ToF32Special(h uint16) float32 {
-	sign, m := uint32(h&0x8000)<<16, uint32(h&0x3ff)
-	switch {
-	case h&0x7c00 == 0: // zero or subnormal: m·2⁻²⁴
-		return math.Float32frombits(sign | math.Float32bits(float32(m)*(1.0/(1<<24))))
-	case m == 0:
-		return math.Float32frombits(sign | 0x7f800000)
-	}
-	return math.Float32frombits(sign | 0x7fc00000 | m<<13)
+	const rebias = (127 - 15) << 23              // the bias of the exponent
+	a := uint32(h&0x7fff) << 13                  // exponent and mantissa where a float32 has them
+	small := uint32(int32(a-1<<23) >> 31)        // all ones for zero and subnormals
+	special := uint32(int32(31<<23-1-a) >> 31)   // all ones for infinities and NaN
+	a += rebias + special&rebias + small&(1<<23) // a small m·2⁻²⁴ has become 2⁻¹⁴ + m·2⁻²⁴
+	x := math.Float32frombits(a) - math.Float32frombits(small&(rebias+1<<23))
+	return math.Float32frombits(math.Float32bits(x) | uint32(h&0x8000)<<16)
 }
 
 // f32ToF16 rounds to the nearest binary16 number, halves to even. What rounds

@@ -1,7 +1,10 @@
 package tokenizer
 
+// ordered is a type whose values say which of two comes first.
+type ordered[T any] interface{ before(T) bool }
+
 // queue is a binary heap: pop returns an item that no other is before.
-type queue[T interface{ before(T) bool }] []T
+type queue[T ordered[T]] []T
 
 func (q *queue[T]) push(x T) {
 	h := append(*q, x)

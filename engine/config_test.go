@@ -1,0 +1,133 @@
+package engine_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+// rewritten opens a tiny model after keys were set; a nil value removes the key,
+// by giving it another name.
+func rewritten(t *testing.T, arch string, set map[string]any, drop func(name string) bool) error {
+	t.Helper()
+	f, err := gguf.Open(tiny.Path(t, tiny.Shape(arch)))
+	require.NoError(t, err)
+	defer f.Close()
+	var kvs []gguf.KV
+	for _, kv := range f.KVs {
+		v, hit := set[kv.Key]
+		switch {
+		case !hit:
+			kvs = append(kvs, kv)
+		case v != nil:
+			kvs = append(kvs, gguf.KV{Key: kv.Key, Value: v})
+		}
+		delete(set, kv.Key)
+	}
+	for k, v := range set {
+		kvs = append(kvs, gguf.KV{Key: k, Value: v})
+	}
+	var tensors []gguf.TensorData
+	for i := range f.Tensors {
+		tn := &f.Tensors[i]
+		if drop != nil && drop(tn.Name) {
+			continue
+		}
+		tensors = append(tensors, gguf.TensorData{Name: tn.Name, Type: tn.Type, Dims: tn.Dims, Bytes: func() ([]byte, error) { return f.Data(tn), nil }})
+	}
+	path := filepath.Join(t.TempDir(), "m.gguf")
+	require.NoError(t, gguf.Write(path, kvs, tensors))
+	m, err := engine.Open(path, engine.Options{})
+	if err == nil {
+		m.Close()
+		return nil
+	}
+	return err
+}
+
+func TestBadModels(t *testing.T) {
+	type kv = map[string]any
+	for name, c := range map[string]struct {
+		set  kv
+		drop string
+		want string
+	}{
+		"as it is":           {kv{}, "", ""},
+		"no architecture":    {kv{"general.architecture": nil}, "", "key general.architecture is missing: not a language model"},
+		"architecture":       {kv{"general.architecture": "mamba"}, "", `architecture "mamba" is not known; there are llama, phi2`},
+		"architecture type":  {kv{"general.architecture": uint32(3)}, "", "general.architecture"},
+		"no width":           {kv{"llama.embedding_length": nil}, "", "key llama.embedding_length is missing"},
+		"zero heads":         {kv{"llama.attention.head_count": uint32(0)}, "", "key llama.attention.head_count is 0, want 1 to"},
+		"too many blocks":    {kv{"llama.block_count": uint32(1 << 30)}, "", "key llama.block_count is 1073741824, want 1 to 4096"},
+		"more blocks":        {kv{"llama.block_count": uint32(3)}, "", "tensor blk.2.attn_norm.weight is missing"},
+		"fewer blocks":       {kv{"llama.block_count": uint32(1)}, "", "tensor blk.1.attn_norm.weight is not part of architecture llama"},
+		"block count type":   {kv{"llama.block_count": "two"}, "", "llama.block_count"},
+		"heads do not share": {kv{"llama.attention.head_count_kv": uint32(3)}, "", "4 attention heads cannot share 3 KV heads"},
+		"width and heads":    {kv{"llama.attention.head_count": uint32(3), "llama.attention.head_count_kv": uint32(3)}, "", "width 16 is not divisible by 3 heads"},
+		"other KV heads":     {kv{"llama.attention.head_count_kv": uint32(1)}, "", "blk.0.attn_k.weight is 8×16, want 4×16"},
+		"feed-forward":       {kv{"llama.feed_forward_length": uint32(32)}, "", "blk.0.ffn_gate.weight is 24×16, want 32×16"},
+		"odd rotary":         {kv{"llama.rope.dimension_count": uint32(3)}, "", "rope.dimension_count is 3, want an even number up to the head width 4"},
+		"wide rotary":        {kv{"llama.rope.dimension_count": uint32(6)}, "", "rope.dimension_count is 6"},
+		"rope base":          {kv{"llama.rope.freq_base": float32(-1)}, "", "key llama.rope.freq_base is -1, want a positive number"},
+		"rope scaling":       {kv{"llama.rope.scaling.type": "yarn"}, "", `rope.scaling.type "yarn" is not known; there are none, linear`},
+		"linear scaling":     {kv{"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": float32(2)}, "", ""},
+		"value width":        {kv{"llama.attention.value_length": uint32(8)}, "", "value heads are 8 wide and key heads 4"},
+		"no embedding":       {kv{}, "token_embd.weight", "token_embd.weight is missing"},
+		"no final norm":      {kv{}, "output_norm.weight", "tensor output_norm.weight is missing"},
+		"no tokenizer":       {kv{"tokenizer.ggml.model": nil}, "", "tokenizer.ggml.model"},
+		"longer vocabulary":  {kv{"tokenizer.ggml.tokens": append(strings.Split("abcdefghijklmnopqrstuvwxyz012345", ""), "#", "+"), "tokenizer.ggml.scores": make([]float32, 34), "tokenizer.ggml.token_type": ones32(34)}, "", "the vocabulary has 34 tokens, token_embd.weight has rows for 31"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := rewritten(t, "llama", c.set, func(n string) bool { return n == c.drop })
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+			assert.Contains(t, err.Error(), "m.gguf", "the message names the file")
+			assert.NotContains(t, err.Error(), "\n")
+		})
+	}
+	// what llama may have and phi2 must have
+	err := rewritten(t, "phi2", kvNone(), func(n string) bool { return n == "blk.1.ffn_up.bias" })
+	assert.ErrorContains(t, err, "tensor blk.1.ffn_up.bias is missing (phi2)")
+}
+
+func kvNone() map[string]any { return map[string]any{} }
+
+func ones32(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = 1
+	}
+	return out
+}
+
+func TestOpenNamesWhatIsNotThere(t *testing.T) {
+	_, err := engine.Open(filepath.Join(t.TempDir(), "none.gguf"), engine.Options{})
+	assert.ErrorContains(t, err, "none.gguf")
+	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	_, err = m.Param("blk.7.attn_q.weight")
+	assert.ErrorContains(t, err, "has no tensor blk.7.attn_q.weight")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 0, Alpha: 1}), "rank is 0")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"none"}}), "no block matrix matches")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"["}}), "syntax error in pattern")
+}
+
+// Create is deterministic, and refuses shapes that make no model.
+func TestCreate(t *testing.T) {
+	requireSameFile(t, tiny.Path(t, tiny.Shape("phi2")), tiny.Path(t, tiny.Shape("phi2")))
+	s := tiny.Shape("llama")
+	s.NHeads = 5
+	assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), "do not make a model")
+	s = tiny.Shape("llama")
+	s.Arch = "rwkv"
+	assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), `architecture "rwkv" is not known`)
+}

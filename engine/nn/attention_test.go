@@ -1,0 +1,170 @@
+package nn
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/guardcpu/guardcpu/engine/internal/par"
+	"github.com/guardcpu/guardcpu/engine/internal/ref"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// segments returns the sequences whose first rows are in starts (and, last, the
+// number of rows).
+func segments(starts []int) []Segment {
+	var segs []Segment
+	for n := range len(starts) - 1 {
+		segs = append(segs, Segment{Start: starts[n], N: starts[n+1] - starts[n]})
+	}
+	return segs
+}
+
+func TestAttention(t *testing.T) {
+	for _, tt := range []struct {
+		heads, kvHeads, dHead int
+		starts                []int
+	}{
+		{1, 1, 4, []int{0, 1}},
+		{2, 2, 5, []int{0, 1, 4, 4, 9}},
+		{4, 2, 3, []int{0, 3, 5}},
+		{3, 1, 4, []int{0, 7}},
+		{2, 1, 4, []int{0, queryBlock - 1, 2*queryBlock + 5}},             // blocks with a rest
+		{1, 1, 6, []int{0, queryBlock, queryBlock + 2, 2*queryBlock + 3}}, // a whole block, few rows, a block and one row
+	} {
+		t.Run(fmt.Sprintf("heads=%d/%d/width=%d/starts=%v", tt.heads, tt.kvHeads, tt.dHead, tt.starts), func(t *testing.T) {
+			rng := newRand(8)
+			rows, nq, nk := tt.starts[len(tt.starts)-1], tt.heads*tt.dHead, tt.kvHeads*tt.dHead
+			q, k, v, dout := randMat(rng, rows, nq), randMat(rng, rows, nk), randMat(rng, rows, nk), randMat(rng, rows, nq)
+			bq, bk, bv := randMat(rng, rows, nq), randMat(rng, rows, nk), randMat(rng, rows, nk)
+			want := ref.Attention(refMat(q), refMat(k), refMat(v), tt.starts, tt.heads, tt.kvHeads).Flat()
+			grads := ref.Gradient(func(xs [][]complex128) complex128 {
+				return dot(ref.Attention(ref.Reshape(xs[0], nq), ref.Reshape(xs[1], nk), ref.Reshape(xs[2], nk), tt.starts, tt.heads, tt.kvHeads), f64Mat(dout))
+			}, f64Mat(q), f64Mat(k), f64Mat(v))
+			segs := segments(tt.starts)
+			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+				out := randMat(rng, rows, nq)
+				Attention(c, out, q, k, v, segs, tt.heads, tt.kvHeads, tt.dHead)
+				near(t, "out", want, flat(out))
+				dq, dk, dv := clone(bq), clone(bk), clone(bv)
+				AttentionBackward(c, dq, dk, dv, dout, q, k, v, segs, tt.heads, tt.kvHeads, tt.dHead)
+				near(t, "dq", plus(f64Mat(bq), grads[0]), flat(dq))
+				near(t, "dk", plus(f64Mat(bk), grads[1]), flat(dk))
+				near(t, "dv", plus(f64Mat(bv), grads[2]), flat(dv))
+				return [][]float32{flat(out), flat(dq), flat(dk), flat(dv)}
+			})
+		})
+	}
+}
+
+// Rows that come in pieces, with what came before in a cache, give what they give at once.
+func TestAttentionCache(t *testing.T) {
+	const heads, kvHeads, dHead = 4, 2, 6
+	starts := []int{0, 41, 50}
+	for _, piece := range []int{1, 2, 7, 40} {
+		t.Run(fmt.Sprintf("piece=%d", piece), func(t *testing.T) {
+			rng := newRand(9)
+			q, k, v := randMat(rng, 50, heads*dHead), randMat(rng, 50, kvHeads*dHead), randMat(rng, 50, kvHeads*dHead)
+			want := ref.Attention(refMat(q), refMat(k), refMat(v), starts, heads, kvHeads)
+			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+				var all [][]float32
+				kv := []*KV{
+					{randMat(rng, 43, kvHeads*dHead), randMat(rng, 43, kvHeads*dHead)},
+					{randMat(rng, 9, kvHeads*dHead), randMat(rng, 9, kvHeads*dHead)},
+				}
+				for done := 0; done < 41; done += piece {
+					// The next rows of both sequences, one after the other, in a batch.
+					var segs []Segment
+					var from []int
+					for n := range 2 {
+						lo, hi := min(starts[n]+done, starts[n+1]), min(starts[n]+done+piece, starts[n+1])
+						segs = append(segs, Segment{Start: len(from), N: hi - lo, Past: lo - starts[n], KV: kv[n]})
+						for i := lo; i < hi; i++ {
+							from = append(from, i)
+						}
+					}
+					pick := func(m Mat) Mat {
+						out := zeroMat(len(from), m.Cols)
+						for r, i := range from {
+							copy(out.Row(r), m.Row(i))
+						}
+						return out
+					}
+					out := randMat(rng, len(from), heads*dHead)
+					Attention(c, out, pick(q), pick(k), pick(v), segs, heads, kvHeads, dHead)
+					for r, i := range from {
+						near(t, fmt.Sprintf("row %d", i), want[i], out.Row(r))
+					}
+					all = append(all, flat(out))
+				}
+				return all
+			})
+		})
+	}
+}
+
+func TestAttentionPanics(t *testing.T) {
+	c, q, k := generic(), NewMat(4, 12), NewMat(4, 4)
+	run := func(segs ...Segment) func() {
+		return func() { Attention(c, NewMat(4, 12), q, k, k, segs, 3, 1, 4) }
+	}
+	assert.PanicsWithValue(t, "nn: Attention: q is 4×12, k is 4×4, with 3 heads on 2 of 4", func() { Attention(c, q, q, k, k, nil, 3, 2, 4) })
+	assert.PanicsWithValue(t, "nn: Attention: v is 3×4, k is 4×4", func() { Attention(c, q, q, k, NewMat(3, 4), nil, 3, 1, 4) })
+	assert.PanicsWithValue(t, "nn: Attention: segment 1 is rows 3+2 of 4", run(Segment{N: 3}, Segment{Start: 3, N: 2}))
+	assert.PanicsWithValue(t, "nn: Attention: segment 0 has 2 earlier rows and no cache", run(Segment{N: 3, Past: 2}))
+	small := &KV{NewMat(4, 4), NewMat(4, 4)}
+	assert.PanicsWithValue(t, "nn: Attention: segment 0 has 2+3 rows of 4, its cache is 4×4 and 4×4", run(Segment{N: 3, Past: 2, KV: small}))
+	assert.PanicsWithValue(t, "nn: AttentionBackward: segment 0 has a cache of 1 rows", func() {
+		AttentionBackward(c, q, k, k, q, q, k, k, []Segment{{N: 3, Past: 1, KV: small}}, 3, 1, 4)
+	})
+}
+
+// BenchmarkAttention measures what is computed: 4 products forwards and 10 backwards
+// of E multiplications for each pair of a query and a key it sees.
+func BenchmarkAttention(b *testing.B) {
+	const heads, dHead = 12, 64
+	for _, tt := range []struct {
+		name string
+		segs []Segment
+	}{
+		{"8x64", segments([]int{0, 64, 128, 192, 256, 320, 384, 448, 512})},
+		{"1x512", segments([]int{0, 512})},
+	} {
+		rng := newRand(10)
+		q, k, v, dout := randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead)
+		out := zeroMat(512, heads*dHead)
+		dq, dk, dv := clone(out), clone(out), clone(out)
+		pairs := 0
+		for _, s := range tt.segs {
+			pairs += s.N * (s.N + 1) / 2
+		}
+		for _, workers := range []int{1, 2} {
+			c := &Ctx{K: simd.Best(), Par: par.New(workers)}
+			run := func(dir string, flops int, f func()) {
+				b.Run(fmt.Sprintf("dir=%s/segments=%s/workers=%d", dir, tt.name, workers), func(b *testing.B) {
+					for b.Loop() {
+						f()
+					}
+					b.ReportMetric(float64(flops*pairs*heads*dHead)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				})
+			}
+			run("forward", 4, func() { Attention(c, out, q, k, v, tt.segs, heads, heads, dHead) })
+			run("backward", 10, func() { AttentionBackward(c, dq, dk, dv, dout, q, k, v, tt.segs, heads, heads, dHead) })
+		}
+	}
+	for _, past := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("dir=decode/past=%d", past), func(b *testing.B) {
+			c := &Ctx{K: simd.Best(), Par: par.New(1)}
+			rng := newRand(11)
+			kv := &KV{randMat(rng, past+1, heads*dHead), randMat(rng, past+1, heads*dHead)}
+			q, out := randMat(rng, 1, heads*dHead), zeroMat(1, heads*dHead)
+			k, v := clone(q), clone(q)
+			segs := []Segment{{N: 1, Past: past, KV: kv}}
+			for b.Loop() {
+				Attention(c, out, q, k, v, segs, heads, heads, dHead)
+			}
+			b.ReportMetric(float64(4*(past+1)*heads*dHead)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
+	}
+}
