@@ -105,7 +105,7 @@ func logValue(key string, r *Row) (any, bool) {
 		case "generated_text":
 			return []string{r.Prompt, r.Generated, r.Reference}, true
 		case "rouge1_recall":
-			return number(r.Rouge.R1), true
+			return number(r.Rouge.R1), !math.IsNaN(r.Rouge.R1)
 		case "rougeL_recall":
 			return number(r.Rouge.RL), true
 		}
@@ -180,10 +180,10 @@ func (o *object) close() json.RawMessage {
 }
 
 // Write writes the logs into a directory, which it makes if need be: a file for
-// each set that was evaluated and eval_log_aggregated.json with all of them, in the layout of the
-// TOFU repository. Each file is replaced atomically. What was not measured has its
-// key with an empty object; truth_ratio and normalized_gt_loss are null where they
-// overflow.
+// each set that was evaluated and eval_log_aggregated.json with all of them, in the
+// layout of the TOFU repository. Each file is replaced atomically. What was not
+// measured has its key with an empty object; a truth_ratio or normalized_gt_loss
+// past float64 is null.
 func (l *Logs) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("tofu: %w", err)
@@ -194,24 +194,10 @@ func (l *Logs) Write(dir string) error {
 		if len(rows) == 0 {
 			continue
 		}
-		var file object
-		for _, key := range logFields {
-			if key == "normalized_gt_loss" && s.Set != RealAuthors && s.Set != WorldFacts {
-				continue
-			}
-			var column object
-			for i := range rows {
-				if v, ok := logValue(key, &rows[i]); ok {
-					if err := column.add(strconv.Itoa(rows[i].Index), v); err != nil {
-						return fmt.Errorf("tofu: %s: %w", s.File, err)
-					}
-				}
-			}
-			if err := file.add(key, column.close()); err != nil {
-				return fmt.Errorf("tofu: %s: %w", s.File, err)
-			}
+		log, err := encodeSet(s.Set, rows)
+		if err != nil {
+			return fmt.Errorf("tofu: %s: %w", s.File, err)
 		}
-		log := file.close()
 		if err := writeJSON(filepath.Join(dir, s.File), log); err != nil {
 			return err
 		}
@@ -220,6 +206,28 @@ func (l *Logs) Write(dir string) error {
 		}
 	}
 	return writeJSON(filepath.Join(dir, aggregatedFile), all.close())
+}
+
+// encodeSet returns the log of one set.
+func encodeSet(s Set, rows []Row) (json.RawMessage, error) {
+	var file object
+	for _, key := range logFields {
+		if key == "normalized_gt_loss" && s != RealAuthors && s != WorldFacts {
+			continue
+		}
+		var column object
+		for i := range rows {
+			if v, ok := logValue(key, &rows[i]); ok {
+				if err := column.add(strconv.Itoa(rows[i].Index), v); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := file.add(key, column.close()); err != nil {
+			return nil, err
+		}
+	}
+	return file.close(), nil
 }
 
 func writeJSON(path string, data []byte) error {
@@ -280,7 +288,10 @@ func ReadLogs(path string) (*Logs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, l.readAggregated(path, v)
+	if err := l.readAggregated(path, v); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *Logs) readAggregated(path string, v *jsonValue) error {
