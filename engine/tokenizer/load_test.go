@@ -49,6 +49,10 @@ func TestFromGGUFErrors(t *testing.T) {
 		{"EOS wanted, none there", with(spmKVs(true), set(keyEOS, uint32(noID)), set(keyAddEOS, true)), "tokenizer.ggml.add_eos_token is true, but there is no EOS token"},
 		{"neither byte nor unknown", with(spmKVs(false), set(keyUnknown, uint32(noID))), "there is neither a token <0x00> nor an unknown token (tokenizer.ggml.unknown_token_id)"},
 		{"byte token that is none", with(spmKVs(false), set(keyTokens, []string{"<unk>", "a", "<0xG1>"}), set(keyTypes, []int32{2, 1, 6}), set(keyScores, long[:3])), `tokenizer.ggml.tokens[2] is "<0xG1>" and of type byte, want <0x00> to <0xFF>`},
+		{"byte token too short", with(spmKVs(false), set(keyTokens, []string{"<unk>", "<0x>"}), set(keyTypes, []int32{2, 6}), set(keyScores, long[:2]), set(keyBOS, nil), set(keyEOS, nil)), `tokenizer.ggml.tokens[1] is "<0x>" and of type byte, want <0x00> to <0xFF>`},
+		{"unknown out of range", with(spmKVs(true), set(keyUnknown, uint32(300))), "tokenizer.ggml.unknown_token_id is 300, want less than 285, the number of tokens"},
+		{"EOS of the wrong type", with(bpeKVs(), set(keyEOS, true)), "gguf: test.gguf: tokenizer.ggml.eos_token_id is of type bool, want a whole number"},
+		{"long name", with(spmKVs(true), set(keyModel, strings.Repeat("x", 99))), `tokenizer.ggml.model "` + strings.Repeat("x", 60) + `…" is not known; there are llama and gpt2`},
 		{"pre-tokenizer", with(bpeKVs(), set(keyPre, "tekken")), `tokenizer.ggml.pre "tekken" is not known; there are default, gpt-2, `},
 		{"pre-tokenizer of the wrong type", with(bpeKVs(), set(keyPre, true)), "gguf: test.gguf: tokenizer.ggml.pre is of type bool, want string"},
 		{"no merges", with(bpeKVs(), set(keyMerges, nil)), "tokenizer.ggml.merges is missing"},
@@ -65,6 +69,24 @@ func TestFromGGUFErrors(t *testing.T) {
 			assert.True(t, strings.HasPrefix(err.Error(), "tokenizer: test.gguf: "+c.want), "got  %v\nwant %s", err, c.want)
 		})
 	}
+}
+
+// The defaults of BOS and EOS are none where a vocabulary is too small for them.
+func TestSmallVocabulary(t *testing.T) {
+	kvs := with(spmKVs(false), set(keyTokens, []string{"<unk>", "a"}), set(keyTypes, []int32{2, 1}), set(keyScores, []float32{0, 0}),
+		set(keyBOS, nil), set(keyEOS, nil), set(keyAddBOS, nil))
+	tok := mustTokenizer(t, kvs)
+	_, ok := tok.EOS()
+	assert.False(t, ok)
+	bos, ok := tok.BOS()
+	assert.True(t, ok)
+	assert.EqualValues(t, 1, bos)
+}
+
+// Of a merge that is listed twice the first rank counts.
+func TestDuplicateMerge(t *testing.T) {
+	tok := mustTokenizer(t, with(bpeKVs(), set(keyMerges, []string{"a b", "b c", "a b"})))
+	assert.Equal(t, []string{"ab", "c"}, spelling(tok, tok.Encode("abc", EncodeOptions{})))
 }
 
 // An empty text can be a token, and several can: they are ids without text.
