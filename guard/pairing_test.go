@@ -96,13 +96,15 @@ func TestScheduleIsDeterministicAndResamples(t *testing.T) {
 func TestScheduleIsUniform(t *testing.T) {
 	s, err := NewSchedule(100, 20, 20, 200, 100, 7)
 	require.NoError(t, err)
-	var retain, idk, offset [20]float64
+	var retain, idk, offset, apart [20]float64
 	for _, it := range s.Items {
 		retain[it.Retain]++
 		idk[it.Idk]++
-		offset[(it.Retain-it.Forget%20+20)%20]++
+		drawn := (it.Retain - it.Forget%20 + 20) % 20
+		offset[drawn]++
+		apart[(drawn-it.Idk+20)%20]++ // uniform if the two draws are independent
 	}
-	for name, cells := range map[string][20]float64{"retain": retain, "idk": idk, "offset": offset} {
+	for name, cells := range map[string][20]float64{"retain": retain, "idk": idk, "offset": offset, "apart": apart} {
 		chi2 := 0.0
 		for _, n := range cells {
 			chi2 += (n - 1000) * (n - 1000) / 1000
