@@ -1,31 +1,83 @@
+// Command tofu is the real-data benchmark: it trains a small model on the whole of
+// TOFU until it knows the answers, and one on retain90; unlearns forget10 from the first with
+// GA, GD, KM and PO, plain and weighted by GUARD, with several seeds; and evaluates all
+// of them with TOFU's metrics, forget quality against the retain90 model included.
+//
+//	go run ./benchmarks/tofu -data ../shared/tofu -out runs/tofu
+//
+// What is in the output folder already is not done again.
 package main
 
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/guardcpu/guardcpu/guard"
 )
 
 func main() {
+	log.SetFlags(log.Ltime)
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run() error {
 	dir := flag.String("data", "../shared/tofu", "folder of the TOFU data")
-	out := flag.String("out", "runs/tofu", "folder for models, logs and the table")
-	epochs := flag.Int("epochs", 24, "epochs of training the model from nothing")
+	out := flag.String("out", "runs/tofu", "folder for models, logs and results")
+	epochs := flag.Int("epochs", 24, "epochs of training a model from nothing")
+	unlearnEpochs := flag.Float64("unlearn-epochs", 5, "epochs of unlearning")
+	methods := flag.String("methods", "ga=3e-5,gd=1e-4,km=1e-4,po=2e-4", "objectives with their learning rates")
+	seeds := flag.Int("seeds", 3, "seeds of unlearning: 1 to this")
+	items := flag.Int("items", 300, "items of each set to evaluate")
+	tau := flag.String("tau", "auto", "temperature of the weights")
 	threads := flag.Int("threads", 0, "workers; 0: all CPUs")
 	flag.Parse()
+
 	if err := os.MkdirAll(*out, 0o755); err != nil {
-		log.Fatal(err)
+		return err
 	}
 	d, err := loadData(*dir)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	ctx := context.Background()
 	if err := train(ctx, d, d.full, filepath.Join(*out, "full.gguf"), *epochs, *threads); err != nil {
-		log.Fatal(err)
+		return err
 	}
 	if err := train(ctx, d, d.retain, filepath.Join(*out, "retain90.gguf"), *epochs, *threads); err != nil {
-		log.Fatal(err)
+		return err
 	}
+	t, err := guard.ParseTau(*tau)
+	if err != nil {
+		return err
+	}
+	b := &bench{d: d, out: *out, items: *items, epochs: *unlearnEpochs, threads: *threads}
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	if err := b.attribute(ctx, t); err != nil {
+		return err
+	}
+	for seed := range *seeds {
+		for _, m := range strings.Split(*methods, ",") {
+			name, lr, _ := strings.Cut(m, "=")
+			rate, err := strconv.ParseFloat(lr, 64)
+			if err != nil {
+				return fmt.Errorf("methods: %q is not NAME=LEARNING-RATE", m)
+			}
+			for _, weighted := range []bool{false, true} {
+				if err := b.run(ctx, method{name, rate}, weighted, uint64(seed+1)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return os.WriteFile(filepath.Join(*out, "table.md"), []byte(b.table()), 0o644)
 }

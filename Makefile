@@ -1,0 +1,33 @@
+# The daily commands. Everything works with Go alone, too: see CONTRIBUTING.md.
+
+.PHONY: build test check race arm64 fuzz bench generate demo clean
+
+build: ## the binary, static
+	CGO_ENABLED=0 go build -trimpath -o guardcpu ./cmd/guardcpu
+
+test: ## all tests
+	go test ./...
+
+check: ## what should pass before a commit
+	.ci/run format vet staticcheck test
+
+race: ## the race detector on the concurrent parts (needs a C compiler)
+	.ci/run race
+
+arm64: ## the portable parts on arm64 under qemu-user
+	.ci/run arm64
+
+fuzz: ## every fuzz target for FUZZ_TIME (10s) each
+	.ci/run fuzz
+
+bench: ## every benchmark, ten times, for benchstat
+	go test -run '^$$' -bench . -count 10 ./...
+
+generate: ## the assembly, from simd/_gen
+	go generate ./simd
+
+demo: ## the embedded model and its data, from nothing (some minutes)
+	go run ./cmd/makedemo
+
+clean:
+	rm -f guardcpu

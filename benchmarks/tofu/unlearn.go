@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/guard"
+	"github.com/guardcpu/guardcpu/tofu"
+)
+
+// method is an objective with its learning rate, chosen for the plain objective (LOG.md)
+// and used for the weighted one as it is.
+type method struct {
+	name string
+	lr   float64
+}
+
+// result is one evaluated model of the table.
+type result struct {
+	Model     string           `json:"model"` // before, gold, or method/plain, method/guard
+	Seed      uint64           `json:"seed,omitempty"`
+	Metrics   *tofu.Metrics    `json:"metrics"`
+	Sacrifice []tofu.Sacrifice `json:"sacrifice,omitempty"`
+	Diverged  string           `json:"diverged,omitempty"`
+	Seconds   float64          `json:"seconds"`
+}
+
+// bench holds what all runs share.
+type bench struct {
+	d       *data
+	out     string
+	items   int
+	epochs  float64
+	threads int
+	model   *engine.Model // full.gguf, trainable
+	start   *engine.Snapshot
+	gold    *tofu.Logs
+	before  *tofu.Metrics
+	mult    []float64
+	results []result
+}
+
+// evaluate returns the logs of a model, from the folder if they are there already.
+func (b *bench) evaluate(ctx context.Context, m *engine.Model, name string) (*tofu.Logs, error) {
+	dir := filepath.Join(b.out, "logs", name)
+	if l, err := tofu.ReadLogs(dir); err == nil {
+		return l, nil
+	}
+	l, err := tofu.Evaluate(ctx, m, tofu.Sets{
+		Retain: b.d.retainEval, Forget: b.d.forgetEval, RealAuthors: b.d.realAuthors, WorldFacts: b.d.worldFacts,
+	}, tofu.EvalOptions{Format: b.d.format, MaxItems: b.items}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return l, l.Write(dir)
+}
+
+func (b *bench) open(name string) (*engine.Model, error) {
+	return engine.Open(filepath.Join(b.out, name), engine.Options{Threads: b.threads})
+}
+
+// prepare evaluates the models before unlearning and trained without the forget
+// set, and scores the forget samples.
+func (b *bench) prepare(ctx context.Context) error {
+	gold, err := b.open("retain90.gguf")
+	if err != nil {
+		return err
+	}
+	defer gold.Close()
+	if b.gold, err = b.evaluate(ctx, gold, "gold"); err != nil {
+		return err
+	}
+	gm, err := b.gold.Metrics(b.gold)
+	if err != nil {
+		return err
+	}
+	if b.model, err = b.open("full.gguf"); err != nil {
+		return err
+	}
+	b.model.TrainFull()
+	b.start = b.model.Snapshot()
+	logs, err := b.evaluate(ctx, b.model, "before")
+	if err != nil {
+		return err
+	}
+	if b.before, err = logs.Metrics(b.gold); err != nil {
+		return err
+	}
+	b.results = append(b.results, result{Model: "before", Metrics: b.before}, result{Model: "gold", Metrics: gm})
+	print(b.results[0])
+	print(b.results[1])
+	return nil
+}
+
+// samples formats the forget and the retain set as training does: only the answer counts.
+func (b *bench) samples() (forget, retain []engine.Sample, err error) {
+	if forget, _, err = b.d.format.Samples(b.model.Tokenizer, b.d.forget, 500); err != nil {
+		return nil, nil, err
+	}
+	retain, _, err = b.d.format.Samples(b.model.Tokenizer, b.d.retain, 500)
+	return forget, retain, err
+}
+
+// attribute scores the forget samples against the whole retain set and weighs them.
+func (b *bench) attribute(ctx context.Context, tau guard.Tau) error {
+	forget, retain, err := b.samples()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	a, err := guard.Attribute(ctx, b.model, retain, forget, guard.DefaultScoreOptions(), nil)
+	if err != nil {
+		return err
+	}
+	t, err := tau.Resolve(a.Scores)
+	if err != nil {
+		return err
+	}
+	mult, s, err := guard.Summarize(a.Scores, t)
+	if err != nil {
+		return err
+	}
+	b.mult = mult
+	log.Printf("attribution: %d forget samples against %d in %.0f s; scores %.4g ± %.4g (%.4g to %.4g), tau %s = %.4g, effective sample size %.0f, largest multiplier %.2f",
+		len(forget), len(retain), time.Since(began).Seconds(), s.Mean, s.Std, s.Min, s.Max, tau, s.Tau, s.EffectiveSize, s.LargestMultiplier)
+	return writeJSON(filepath.Join(b.out, "scores.json"), a)
+}
+
+// run unlearns with one objective, plain or weighted, and evaluates.
+func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) error {
+	kind := "plain"
+	if weighted {
+		kind = "guard"
+	}
+	r := result{Model: me.name + "/" + kind, Seed: seed}
+	name := fmt.Sprintf("%s-%s-%d", me.name, kind, seed)
+	began := time.Now()
+	if _, err := os.Stat(filepath.Join(b.out, "logs", name)); err != nil {
+		forget, retain, err := b.samples()
+		if err != nil {
+			return err
+		}
+		o := guard.DefaultOptions()
+		o.Loss, o.LR, o.Seed, o.Epochs = me.name, me.lr, seed, b.epochs
+		data := guard.Data{Forget: forget, Retain: retain, NIdk: len(b.d.refusals), Idk: func(i, k int) (engine.Sample, error) {
+			return b.d.format.Sample(b.model.Tokenizer, b.d.forget[i].Question, b.d.refusals[k], 500)
+		}}
+		if weighted {
+			data.Multipliers = b.mult
+		}
+		b.model.Restore(b.start)
+		if _, err := guard.Unlearn(ctx, b.model, data, o, guard.Hooks{}); err != nil {
+			r.Diverged = err.Error()
+			b.results = append(b.results, r)
+			log.Printf("%s: %v", name, err)
+			return nil
+		}
+	}
+	logs, err := b.evaluate(ctx, b.model, name)
+	if err != nil {
+		return err
+	}
+	if r.Metrics, err = logs.Metrics(b.gold); err != nil {
+		return err
+	}
+	if r.Sacrifice, err = tofu.SacrificeRate(b.before, r.Metrics); err != nil {
+		return err
+	}
+	r.Seconds = time.Since(began).Seconds()
+	b.results = append(b.results, r)
+	print(r)
+	return writeJSON(filepath.Join(b.out, "results.json"), b.results)
+}
+
+func print(r result) {
+	get := func(s tofu.Set, name string) float64 {
+		v, ok := r.Metrics.Get(s, name)
+		if !ok {
+			return math.NaN()
+		}
+		return v
+	}
+	fq := math.NaN()
+	if r.Metrics.ForgetQuality != nil {
+		fq = *r.Metrics.ForgetQuality
+	}
+	mu := math.NaN()
+	if r.Metrics.ModelUtility != nil {
+		mu = *r.Metrics.ModelUtility
+	}
+	rates := ""
+	for _, s := range r.Sacrifice {
+		if s.Rate != nil {
+			rates += fmt.Sprintf(" %s %+.3f", s.Metric, *s.Rate)
+		} else {
+			rates += fmt.Sprintf(" %s -", s.Metric)
+		}
+	}
+	log.Printf("%-9s seed %d: forget P %.3f R %.3f T %.3f | retain P %.3f R %.3f T %.3f | MU %.3f FQ %.2e | sacrifice%s | %.0f s", r.Model, r.Seed,
+		get(tofu.Forget, "probability"), get(tofu.Forget, "rougeL_recall"), get(tofu.Forget, "truth_ratio"),
+		get(tofu.Retain, "probability"), get(tofu.Retain, "rougeL_recall"), get(tofu.Retain, "truth_ratio"), mu, fq, rates, r.Seconds)
+}
+
+func writeJSON(path string, v any) error {
+	raw, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(raw, '\n'), 0o644)
+}
