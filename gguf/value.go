@@ -97,7 +97,7 @@ func (r *reader) string() (string, error) {
 
 // value reads a value of type t; depth counts the arrays around it.
 func (r *reader) value(t valueType, depth int) (any, error) {
-	if int(t) >= len(valueTypes) {
+	if t >= valueType(len(valueTypes)) {
 		return nil, fmt.Errorf("value type %d is not known", uint32(t))
 	}
 	switch t {
@@ -147,7 +147,7 @@ func (r *reader) array(depth int) (any, error) {
 		return nil, err
 	}
 	t := valueType(t32)
-	if int(t) >= len(valueTypes) {
+	if t >= valueType(len(valueTypes)) {
 		return nil, fmt.Errorf("array element type %d is not known", t32)
 	}
 	n, err := r.uint64()
