@@ -68,8 +68,8 @@ func sample(rng *rand.Rand, n int, scale float64) []float32 {
 // lossF16 is what a number loses at most when it is rounded to binary16.
 func lossF16(x float64) float64 { return max(math.Abs(x)*0x1p-11, 0x1p-25) }
 
-// bounds gives the largest error of each element of a block, as doc.go states it.
-var bounds = map[string]func(block []float32, i int) float64{
+// Bounds gives the largest error of each element of a block, as doc.go states it.
+var Bounds = map[string]func(block []float32, i int) float64{
 	"F32":  func([]float32, int) float64 { return 0 },
 	"F16":  func(x []float32, i int) float64 { return lossF16(float64(x[i])) },
 	"BF16": func(x []float32, i int) float64 { return max(math.Abs(float64(x[i]))*0x1p-8, 0x1p-134) },
@@ -109,7 +109,7 @@ func TestPackUnpackError(t *testing.T) {
 			for i := range x {
 				first := i / typ.BlockLen * typ.BlockLen
 				// the products d·q and 1/d are rounded to float32 besides
-				limit := bounds[typ.Name](x[first:first+typ.BlockLen], i-first) * (1 + 1e-5)
+				limit := Bounds[typ.Name](x[first:first+typ.BlockLen], i-first) * (1 + 1e-5)
 				diff := math.Abs(float64(x[i]) - float64(y[i]))
 				require.True(t, diff <= limit, "scale %g: element %d is %g, was %g: off by %g, at most %g allowed", scale, i, y[i], x[i], diff, limit)
 			}
