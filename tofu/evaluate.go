@@ -186,11 +186,11 @@ func newExam(tok Tokenizer, set Set, items []Item, o EvalOptions) (*exam, error)
 			others = append(others, it.PerturbedAnswers...)
 		}
 		for _, a := range others {
-			s, err := o.Format.SampleOf(tok, it, a, o.MaxLength)
+			other, err := o.Format.encode(tok, it, a, o.MaxLength)
 			if err != nil {
 				return fail(err)
 			}
-			e.samples = append(e.samples, s)
+			e.samples = append(e.samples, other.sample)
 		}
 		e.rows[i].Index = i
 		if texts {
@@ -198,7 +198,7 @@ func newExam(tok Tokenizer, set Set, items []Item, o EvalOptions) (*exam, error)
 		}
 		ids := encodeText(tok, prompt)
 		if len(ids) >= o.MaxLength {
-			return fail(fmt.Errorf("line %d: the prompt takes %d tokens, which leaves nothing of the maximum length %d to generate", it.Line, len(ids), o.MaxLength))
+			return fail(fmt.Errorf("%sthe prompt takes %d tokens, which leaves nothing of the maximum length %d to generate", it.place(), len(ids), o.MaxLength))
 		}
 		e.prompts = append(e.prompts, ids)
 		e.rows[i].Prompt = prompt
@@ -238,7 +238,7 @@ func (e *exam) addLosses(losses []engine.NLL) error {
 			n := losses[next]
 			next++
 			if number(n.Sum) == nil && err == nil {
-				err = fmt.Errorf("line %d: the loss is %v; the model is broken", it.Line, n.Sum)
+				err = fmt.Errorf("%sthe loss is %v; the model is broken", it.place(), n.Sum)
 			}
 			return Loss{Avg: n.Sum / float64(n.N), Sum: n.Sum, N: n.N}
 		}

@@ -80,8 +80,7 @@ func ParseFormat(s string) (*Format, error) {
 // Sample formats a question and an answer. No more than maxLen tokens are kept (0: all), and an
 // EOS is added only if it still fits, as in TOFU. It is an error if then nothing counts.
 func (f *Format) Sample(tok Tokenizer, question, answer string, maxLen int) (engine.Sample, error) {
-	e, err := f.encode(tok, &Item{Question: question, Answer: answer}, answer, maxLen)
-	return e.sample, err
+	return f.SampleOf(tok, &Item{Question: question}, answer, maxLen)
 }
 
 // Prompt returns the tokens to generate an answer from.
@@ -93,7 +92,10 @@ func (f *Format) Prompt(tok Tokenizer, question string) []int32 {
 // place. An item without a question can only have its own (Item.Target).
 func (f *Format) SampleOf(tok Tokenizer, it *Item, answer string, maxLen int) (engine.Sample, error) {
 	e, err := f.encode(tok, it, answer, maxLen)
-	return e.sample, err
+	if err != nil {
+		return engine.Sample{}, fmt.Errorf("tofu: %w", err)
+	}
+	return e.sample, nil
 }
 
 // Encoded counts what Samples did.
@@ -111,7 +113,7 @@ func (f *Format) Samples(tok Tokenizer, items []Item, maxLen int) ([]engine.Samp
 	for i := range items {
 		e, err := f.encode(tok, &items[i], items[i].Target(), maxLen)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("tofu: %w", err)
 		}
 		if e.truncated {
 			n.Truncated++
@@ -129,6 +131,14 @@ func (it *Item) Target() string {
 		return it.Text
 	}
 	return it.Answer
+}
+
+// place is how an error begins that is about the item.
+func (it *Item) place() string {
+	if it.Line == 0 { // not from a file
+		return ""
+	}
+	return fmt.Sprintf("line %d: ", it.Line)
 }
 
 // parts returns the text of an item with the given answer, in front of and behind
@@ -157,7 +167,7 @@ type encoded struct {
 
 func (f *Format) encode(tok Tokenizer, it *Item, answer string, maxLen int) (encoded, error) {
 	if it.Shape == ShapeText && answer != it.Text {
-		return encoded{}, fmt.Errorf("tofu: line %d: a row of {text} has no question, so it cannot have another answer", it.Line)
+		return encoded{}, fmt.Errorf("%sa row of {text} has no question, so it cannot have another answer", it.place())
 	}
 	prompt, rest := f.parts(it, answer)
 	e := encoded{prompt: len(encodeText(tok, prompt))}
@@ -179,7 +189,7 @@ func (f *Format) encode(tok Tokenizer, it *Item, answer string, maxLen int) (enc
 	}
 	e.sample = engine.Sample{IDs: ids, Mask: mask}
 	if e.sample.NTargets() == 0 {
-		return encoded{}, fmt.Errorf("tofu: line %d: no token of the answer counts: the prompt takes %d tokens, and %d are kept", it.Line, e.prompt, len(ids))
+		return encoded{}, fmt.Errorf("%sno token of the answer counts: the prompt takes %d tokens, and %d are kept", it.place(), e.prompt, len(ids))
 	}
 	return e, nil
 }

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/google/renameio/v2"
+	"github.com/google/renameio/v2/maybe"
 )
 
 // Set names one of the four sets of an evaluation.
@@ -181,7 +181,7 @@ func (o *object) close() json.RawMessage {
 
 // Write writes the logs into a directory, which it makes if need be: a file for
 // each set that was evaluated and eval_log_aggregated.json with all of them, in the
-// layout of the TOFU repository. Each file is replaced atomically. What was not
+// layout of the TOFU repository. Each file is replaced atomically (but on Windows). What was not
 // measured has its key with an empty object; a truth_ratio or normalized_gt_loss
 // past float64 is null.
 func (l *Logs) Write(dir string) error {
@@ -236,7 +236,7 @@ func writeJSON(path string, data []byte) error {
 		return fmt.Errorf("tofu: %s: %w", path, err)
 	}
 	out.WriteByte('\n')
-	if err := renameio.WriteFile(path, out.Bytes(), 0o644); err != nil {
+	if err := maybe.WriteFile(path, out.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("tofu: %w", err)
 	}
 	return nil
