@@ -144,3 +144,8 @@ func isDiverged(err error) bool {
 	var d *engine.DivergedError
 	return errors.As(err, &d)
 }
+
+// isStopped says whether work ended because it was told to.
+func isStopped(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, errStopped)
+}

@@ -20,11 +20,11 @@ import (
 
 // commands is every subcommand, in the order --help shows them.
 var commands = []func(*env) *cli.Command{
-	//runCommand,
-	//finetuneCommand,
-	//attributeCommand,
-	//unlearnCommand,
-	//evalCommand,
+	runCommand,
+	finetuneCommand,
+	attributeCommand,
+	unlearnCommand,
+	evalCommand,
 	generateCommand,
 	tokenizeCommand,
 	inspectCommand,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,4 +114,21 @@ func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
 		return nil, modelError(err, "")
 	}
 	return m, nil
+}
+
+// checkWeights refuses a model with a weight that is NaN or infinite, naming it.
+func (e *env) checkWeights(ctx context.Context, m *engine.Model) error {
+	task := e.bars.Start("check weights")
+	params := m.Params()
+	for i, p := range params {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.Stored.CheckFinite(); err != nil {
+			return modelError(fmt.Errorf("%s: %s: %w", m.File.Name, p.Name, trimPackage(err)), "")
+		}
+		task.Set(i+1, len(params))
+	}
+	task.Done()
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -69,7 +70,7 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			if err := checkOutput(out, force, in); err != nil {
+			if err := checkModelOutput(out, force, f, in); err != nil {
 				return err
 			}
 			result, err := e.quantize(ctx, f, out, plan)
@@ -215,4 +216,17 @@ func checkOutput(path string, force bool, inputs ...string) error {
 	default:
 		return ioError(err, "")
 	}
+}
+
+// checkModelOutput is checkOutput for a model about as large as f: it also looks at the free space.
+func checkModelOutput(path string, force bool, f *gguf.File, inputs ...string) error {
+	if err := checkOutput(path, force, inputs...); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	need := uint64(len(f.Bytes()))
+	if free, ok := rundir.FreeSpace(dir); ok && free < need {
+		return ioError(fmt.Errorf("%s: %s are free, the model needs %s", dir, bytesText(free), bytesText(need)), "make room or write elsewhere")
+	}
+	return nil
 }

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/guard"
+	"github.com/guardcpu/guardcpu/tofu"
+)
+
+// scoreOptions are those of attribution and weighting with their flags.
+type scoreOptions struct {
+	guard.ScoreOptions
+	tokenLoss string
+	tauText   string
+	tau       guard.Tau
+}
+
+func newScoreOptions() scoreOptions {
+	return scoreOptions{ScoreOptions: guard.DefaultScoreOptions()}
+}
+
+func (o *scoreOptions) flags() []cli.Flag {
+	var kinds []string
+	for _, s := range guard.Scores {
+		kinds = append(kinds, s.Name)
+	}
+	return []cli.Flag{
+		&cli.StringFlag{Name: "tau", Usage: "`TAU` of the weights softmax(-score/TAU): a number, inf (plain), 0.3std, auto or auto:SHARE (effective sample size over the forget set; auto is auto:0.5)", Value: "auto", Destination: &o.tauText, Category: "attribution",
+			Validator: func(s string) error {
+				_, err := guard.ParseTau(s)
+				return trimPackage(err)
+			}},
+		&cli.StringFlag{Name: "score", Usage: "`NAME` of the score: " + strings.Join(kinds, ", "), Value: o.Kind, Destination: &o.Kind, Category: "attribution", Validator: oneOf(kinds...)},
+		&cli.StringFlag{Name: "score-loss", Usage: "loss of a sample: mean or sum over its answer tokens", Value: string(o.TokenLoss), Destination: &o.tokenLoss, Category: "attribution", Validator: oneOf(string(guard.TokenMean), string(guard.TokenSum))},
+		&cli.IntFlag{Name: "retain-samples", Usage: "take the mean gradient of `N` random retain samples and give standard errors; 0 takes all", Destination: &o.RetainSamples, Category: "attribution", Validator: atLeast(0)},
+		&cli.IntFlag{Name: "score-groups", Usage: "`N` groups of retain samples for the standard errors", Value: o.Groups, Destination: &o.Groups, Category: "attribution", Validator: atLeast(1)},
+		&cli.IntFlag{Name: "score-batch-tokens", Usage: "pack about `N` tokens into a batch; changes scores by rounding only", Value: o.BatchTokens, Destination: &o.BatchTokens, Category: "attribution", Validator: atLeast(1)},
+	}
+}
+
+// resolve takes over what flags hold as text.
+func (o *scoreOptions) resolve(seed uint64) (err error) {
+	o.TokenLoss, o.Seed = guard.TokenLoss(o.tokenLoss), seed
+	if o.tau, err = guard.ParseTau(o.tauText); err != nil {
+		return &statusError{status: exitUsage, err: err}
+	}
+	return nil
+}
+
+// weighted is an attribution with the weights made of it.
+type weighted struct {
+	*guard.Attribution
+	mult    []float64 // n·w
+	summary *guard.WeightSummary
+}
+
+// attribute scores and weighs the forget samples.
+func (e *env) attribute(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o scoreOptions) (*weighted, error) {
+	task := e.bars.Start("attribute")
+	a, err := guard.Attribute(ctx, m, retain, forget, o.ScoreOptions, task.Set)
+	if err != nil {
+		return nil, trainError(err)
+	}
+	task.Done()
+	tau, err := o.tau.Resolve(a.Scores)
+	if err != nil {
+		return nil, trainError(err)
+	}
+	w := &weighted{Attribution: a}
+	if w.mult, w.summary, err = guard.Summarize(a.Scores, tau); err != nil {
+		return nil, trainError(err)
+	}
+	return w, nil
+}
+
+// scoreLine is one line of scores.jsonl.
+type scoreLine struct {
+	I          int      `json:"i"` // of the forget sample, from 0
+	Score      float64  `json:"score"`
+	Weight     float64  `json:"weight"`     // w, all of them sum to 1
+	Multiplier float64  `json:"multiplier"` // n·w, their mean is 1
+	StdErr     *float64 `json:"se,omitempty"`
+	Loss       float64  `json:"loss"` // before unlearning, nats
+	Line       int      `json:"line"` // of the row in its file
+}
+
+// write writes scores.jsonl.
+func (w *weighted) write(path string, items []tofu.Item) error {
+	return rundir.Create(path, func(out io.Writer) error {
+		enc := json.NewEncoder(out)
+		for i, s := range w.Scores {
+			line := scoreLine{I: i, Score: s, Weight: w.mult[i] / float64(len(w.mult)), Multiplier: w.mult[i], Loss: w.ForgetLoss[i], Line: items[i].Line}
+			if w.StdErr != nil {
+				line.StdErr = &w.StdErr[i]
+			}
+			if err := enc.Encode(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// attributionResult is what attribute --json prints.
+type attributionResult struct {
+	Scores            string   `json:"scores"` // the file
+	Samples           int      `json:"samples"`
+	RetainUsed        int      `json:"retain_used"`
+	Tau               *float64 `json:"tau"` // null: infinite
+	EffectiveSize     float64  `json:"effective_size"`
+	LargestMultiplier float64  `json:"largest_multiplier"`
+	ScoreMin          float64  `json:"score_min"`
+	ScoreMean         float64  `json:"score_mean"`
+	ScoreMax          float64  `json:"score_max"`
+	ScoreStd          float64  `json:"score_std"`
+	WeightedMean      float64  `json:"weighted_mean"`
+	RetainGradNorm    float64  `json:"retain_gradient_norm"`
+	Seconds           float64  `json:"seconds"`
+}
+
+func (w *weighted) result(path string, took time.Duration) attributionResult {
+	s := w.summary
+	r := attributionResult{Scores: path, Samples: len(w.Scores), RetainUsed: w.RetainUsed, EffectiveSize: s.EffectiveSize, LargestMultiplier: s.LargestMultiplier,
+		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm, Seconds: took.Seconds()}
+	if !math.IsInf(s.Tau, 0) {
+		r.Tau = &s.Tau
+	}
+	return r
+}
+
+func attributeCommand(e *env) *cli.Command {
+	var model, out string
+	var force bool
+	var threads int
+	var seed uint64
+	d := dataOptions{}
+	mode := modeOptions{}
+	o := newScoreOptions()
+	flags := []cli.Flag{
+		modelFlag(&model),
+		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "`DIR` to write scores.jsonl into", Destination: &out, TakesFile: true},
+		forceFlag(&force),
+		seedFlag(&seed, 42),
+		threadsFlag(&threads),
+	}
+	flags = append(flags, d.flags()...)
+	flags = append(flags, o.flags()...)
+	flags = append(flags, mode.flags()...)
+	return &cli.Command{
+		Name:      "attribute",
+		Usage:     "score and weigh the samples to forget",
+		ArgsUsage: " ",
+		Description: `The score of a sample is the inner product of its loss gradient with the mean gradient of
+the retain set, at the model as it is. DIR/scores.jsonl has a line a sample:
+{"i":0,"score":…,"weight":…,"multiplier":…,"loss":…,"line":…}; weights sum to one, a
+multiplier is the weight times the number of samples.
+
+Examples:
+  guardcpu attribute --model tuned.gguf --forget forget.jsonl --retain retain.jsonl --out scores
+  guardcpu attribute --model tuned.gguf --data full.jsonl --split forget05 --tau 0.3std --out scores
+  guardcpu attribute --model tuned.gguf --forget f.jsonl --retain r.jsonl --retain-samples 500 --out scores --json`,
+		Flags: flags,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := noArguments(cmd); err != nil {
+				return err
+			}
+			if out == "" {
+				return usageError("no output is given; use --out DIR")
+			}
+			if err := o.resolve(seed); err != nil {
+				return err
+			}
+			f, err := openGGUF(model)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			s, err := d.load(true)
+			if err != nil {
+				return err
+			}
+			e.overlapNote(s)
+			m, err := loadModel(f, threads)
+			if err != nil {
+				return err
+			}
+			enc, err := d.encoder(m)
+			if err != nil {
+				return err
+			}
+			forget, _, err := enc.samples("forget", s.forget)
+			if err != nil {
+				return err
+			}
+			retain, _, err := enc.samples("retain", s.retain)
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(out, 0o755); err != nil {
+				return ioError(fmt.Errorf("%s: %w", out, pathCause(err)), "")
+			}
+			path := filepath.Join(out, rundir.Scores)
+			if err := checkOutput(path, force, append(d.inputs(), model)...); err != nil {
+				return err
+			}
+			if err := e.checkWeights(ctx, m); err != nil {
+				return err
+			}
+			if err := mode.prepare(m, seed, 0); err != nil {
+				return err
+			}
+			start := time.Now()
+			w, err := e.attribute(ctx, m, retain, forget, o)
+			if err != nil {
+				return err
+			}
+			if err := w.write(path, s.forget); err != nil {
+				return ioError(fmt.Errorf("%s: %w", path, pathCause(err)), "")
+			}
+			r := w.result(path, time.Since(start))
+			if cmd.Bool("json") {
+				return e.json(r)
+			}
+			fmt.Fprintf(e.stdout, "%s: %d samples against %d of %d retained, %s\n", path, r.Samples, r.RetainUsed, w.Retain, durationText(time.Since(start)))
+			fmt.Fprintf(e.stdout, "scores %.3g to %.3g, mean %.3g, standard deviation %.3g\n", r.ScoreMin, r.ScoreMax, r.ScoreMean, r.ScoreStd)
+			fmt.Fprintf(e.stdout, "tau %.3g: effective sample size %.1f of %d, largest weight %.2f times the plain one\n", w.summary.Tau, r.EffectiveSize, r.Samples, r.LargestMultiplier)
+			return nil
+		},
+	}
+}
+
+// readMultipliers reads the multipliers of n samples from a scores.jsonl.
+func readMultipliers(path string, n int) ([]float64, error) {
+	bad := func(format string, args ...any) ([]float64, error) {
+		return nil, dataError(fmt.Errorf("%s: "+format, append([]any{path}, args...)...), "")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return bad("%w", pathCause(err))
+	}
+	defer f.Close()
+	var mult []float64
+	sum := 0.0
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		var line struct {
+			I      *int     `json:"i"`
+			Weight *float64 `json:"weight"`
+		}
+		number := len(mult) + 1
+		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
+			return bad("line %d: %w", number, err)
+		}
+		if line.I == nil || line.Weight == nil {
+			return bad(`line %d: want {"i":…,"weight":…}`, number)
+		}
+		if *line.I != len(mult) {
+			return bad("line %d: i is %d, want %d", number, *line.I, len(mult))
+		}
+		if w := *line.Weight; !(w >= 0) || math.IsInf(w, 0) {
+			return bad("line %d: weight is %v, want a number that is not negative", number, w)
+		}
+		mult = append(mult, *line.Weight)
+		sum += *line.Weight
+	}
+	if err := s.Err(); err != nil {
+		return bad("%w", pathCause(err))
+	}
+	if len(mult) != n {
+		return bad("%d lines for %d samples to forget", len(mult), n)
+	}
+	if !(sum > 0) {
+		return bad("the weights sum to %v", sum)
+	}
+	for i := range mult {
+		mult[i] *= float64(n) / sum
+	}
+	return mult, nil
+}
+
+// trimPackage removes the package from the front of an error that a flag shows.
+func trimPackage(err error) error {
+	if err == nil {
+		return nil
+	}
+	_, rest, ok := strings.Cut(err.Error(), ": ")
+	if !ok {
+		return err
+	}
+	return errors.New(rest)
+}

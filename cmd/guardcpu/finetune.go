@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+func finetuneCommand(e *env) *cli.Command {
+	var model, out string
+	var data []string
+	var force bool
+	var threads int
+	var seed uint64
+	d := dataOptions{}
+	mode := modeOptions{}
+	o := newFinetuneOptions()
+	flags := []cli.Flag{
+		modelFlag(&model),
+		&cli.StringSliceFlag{Name: "data", Usage: "data `FILE` to learn (JSON Lines); may be given several times", Destination: &data, TakesFile: true, Category: "data"},
+		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write", Destination: &out, TakesFile: true},
+		forceFlag(&force),
+		seedFlag(&seed, 42),
+		threadsFlag(&threads),
+	}
+	flags = append(flags, d.formatFlags()...)
+	flags = append(flags, o.flags("", "training")...)
+	flags = append(flags, mode.flags()...)
+	return &cli.Command{
+		Name:      "finetune",
+		Usage:     "teach a model question-answer data",
+		ArgsUsage: " ",
+		Description: `The loss is the mean negative log-likelihood of the answer tokens of a batch. Defaults are
+TOFU's recipe. The written file has the types of the source: a quantised model is packed again.
+
+Examples:
+  guardcpu finetune --model base.gguf --data full.jsonl --out tuned.gguf
+  guardcpu finetune --model base.gguf --data retain.jsonl --data forget.jsonl --lr 1e-3 --epochs 10 --out tuned.gguf
+  guardcpu finetune --model base-q8_0.gguf --data full.jsonl --mode lora --lora-rank 16 --out tuned.gguf`,
+		Flags: flags,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := noArguments(cmd); err != nil {
+				return err
+			}
+			if len(data) == 0 {
+				return usageError("no data is given; use --data FILE")
+			}
+			if out == "" {
+				return usageError("no output is given; use --out FILE")
+			}
+			f, err := openGGUF(model)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := checkModelOutput(out, force, f, append(data, model)...); err != nil {
+				return err
+			}
+			m, err := loadModel(f, threads)
+			if err != nil {
+				return err
+			}
+			enc, err := d.encoder(m)
+			if err != nil {
+				return err
+			}
+			var samples []engine.Sample
+			for _, path := range data {
+				items, _, err := loadItems("data", path)
+				if err != nil {
+					return err
+				}
+				s, _, err := enc.samples(path, items)
+				if err != nil {
+					return err
+				}
+				samples = append(samples, s...)
+			}
+			if err := mode.prepare(m, seed, 0); err != nil {
+				return err
+			}
+			start := time.Now()
+			last, err := e.finetune(ctx, m, samples, o.forSamples(len(samples), seed), "fine-tune", nil)
+			if err != nil {
+				return err
+			}
+			if err := e.export(m, out, provenance("finetune", seed)); err != nil {
+				return err
+			}
+			result := struct {
+				Out     string  `json:"out"`
+				Steps   int     `json:"steps"`
+				Loss    float64 `json:"loss"` // of the last step
+				Samples int     `json:"samples"`
+				Seconds float64 `json:"seconds"`
+			}{out, last.Steps, last.Loss, len(samples), time.Since(start).Seconds()}
+			if cmd.Bool("json") {
+				return e.json(result)
+			}
+			fmt.Fprintf(e.stdout, "%s: %d samples, %d steps, last loss %.4f, %s\n", out, len(samples), last.Steps, last.Loss, durationText(time.Since(start)))
+			return nil
+		},
+	}
+}
+
+// noArguments refuses arguments where only options are meant.
+func noArguments(cmd *cli.Command) error {
+	if cmd.NArg() > 0 {
+		return usageError("%s takes no argument, found %q; see guardcpu %s --help", cmd.Name, cmd.Args().First(), cmd.Name)
+	}
+	return nil
+}
+
+// finetune trains m with progress, and returns the last step. onStep may be nil.
+func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sample, o engine.FinetuneOptions, name string, onStep func(engine.FinetuneStep)) (last engine.FinetuneStep, err error) {
+	task := e.bars.Start(name)
+	err = engine.Finetune(ctx, m, samples, o, func(s engine.FinetuneStep) error {
+		last = s
+		task.Note("loss %.3f", s.Loss)
+		task.Set(s.Step, s.Steps)
+		if onStep != nil {
+			onStep(s)
+		}
+		return nil
+	})
+	if err != nil {
+		return last, trainError(err)
+	}
+	if math.IsNaN(last.Loss) {
+		return last, &engine.DivergedError{Step: last.Step, What: "loss", Got: last.Loss}
+	}
+	task.Done()
+	return last, nil
+}
+
+// provenance are the keys a written model carries besides those of its source.
+func provenance(what string, seed uint64) []gguf.KV {
+	b := readBuild()
+	return []gguf.KV{
+		{Key: "guardcpu.version", Value: b.Version},
+		{Key: "guardcpu.command", Value: what},
+		{Key: "guardcpu.seed", Value: seed},
+	}
+}
+
+// export writes the model and reads it back with the strict reader.
+func (e *env) export(m *engine.Model, path string, set []gguf.KV) error {
+	if err := m.Export(path, engine.ExportOptions{Set: set}); err != nil {
+		return writeError(err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		os.Remove(path)
+		return ioError(fmt.Errorf("output verification failed: %w", err), "the file has been removed")
+	}
+	return f.Close()
+}

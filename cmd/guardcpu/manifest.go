@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"github.com/guardcpu/guardcpu/cmd/internal/demo"
+	"github.com/guardcpu/guardcpu/gguf"
+)
+
+// manifest is manifest.json: what went in, what made it, what came out.
+type manifest struct {
+	Complete bool      `json:"complete"` // false: the run has not ended, or not well
+	Step     string    `json:"step,omitempty"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+	Command  []string  `json:"command"`
+	Seeds    []uint64  `json:"seeds"`
+	Threads  int       `json:"threads"`
+	Kernels  string    `json:"kernels"`
+	CPU      string    `json:"cpu"`
+	Build    buildInfo `json:"build"`
+	Inputs   []input   `json:"inputs"`
+	Outputs  []input   `json:"outputs,omitempty"`
+}
+
+// input is a file by its hash.
+type input struct {
+	Role   string `json:"role"` // the option that names it
+	Path   string `json:"path,omitempty"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// fileInput is an input that is hashed later.
+func fileInput(role, path string) input { return input{Role: role, Path: path} }
+
+// hashFile completes an input.
+func (in *input) hashFile(ctx context.Context) error {
+	if in.SHA256 != "" {
+		return nil
+	}
+	f, err := os.Open(in.Path)
+	if err != nil {
+		return ioError(fmt.Errorf("%s: %w", in.Path, pathCause(err)), "")
+	}
+	defer f.Close()
+	h := sha256.New()
+	if in.Bytes, err = io.Copy(h, contextReader{ctx, f}); err != nil {
+		return err
+	}
+	in.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return nil
+}
+
+// contextReader stops reading when the context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// demoInputs are the embedded files.
+func demoInputs(model *gguf.File) ([]input, error) {
+	sum := func(role string, data []byte) input {
+		h := sha256.Sum256(data)
+		return input{Role: role, Bytes: int64(len(data)), SHA256: hex.EncodeToString(h[:])}
+	}
+	in := []input{sum("embedded model", model.Bytes())}
+	for _, name := range []string{"forget.jsonl", "retain.jsonl", "real_authors.jsonl", "world_facts.jsonl", "idontknow.txt"} {
+		data, err := fs.ReadFile(demo.Files(), name)
+		if err != nil {
+			return nil, err
+		}
+		in = append(in, sum("embedded "+name, data))
+	}
+	return in, nil
+}
+
+// newManifest describes the run before it begins.
+func (r *run) newManifest(ctx context.Context) (*manifest, error) {
+	m := &manifest{
+		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name,
+		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs,
+	}
+	if m.CPU == "" {
+		m.CPU = runtime.GOARCH
+	}
+	if exe, err := os.Executable(); err == nil {
+		m.Inputs = append(m.Inputs, fileInput("program", exe))
+	}
+	task := r.e.bars.Start("hash inputs")
+	for i := range m.Inputs {
+		if err := m.Inputs[i].hashFile(ctx); err != nil {
+			return nil, err
+		}
+		task.Set(i+1, len(m.Inputs))
+	}
+	task.Done()
+	return m, nil
+}
+
+// addOutput hashes a file that has been written.
+func (m *manifest) addOutput(ctx context.Context, role, path string) error {
+	out := fileInput(role, path)
+	if err := out.hashFile(ctx); err != nil {
+		return err
+	}
+	out.Path = filepath.Base(path) // a run directory can be moved
+	if role == "out" {
+		out.Path = path
+	}
+	m.Outputs = append(m.Outputs, out)
+	return nil
+}
+
+// sum returns the hash of an input or output by its role.
+func (m *manifest) sum(role string) string {
+	for _, list := range [][]input{m.Inputs, m.Outputs} {
+		for _, in := range list {
+			if in.Role == role {
+				return in.SHA256
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,512 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
+	"github.com/guardcpu/guardcpu/cmd/internal/demo"
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/guard"
+	"github.com/guardcpu/guardcpu/tofu"
+)
+
+// runOptions are all options of run.
+type runOptions struct {
+	model, out, dir, runs  string
+	force, texts, noTuning bool
+	threads, seeds         int
+	seed                   uint64
+	retainEval, forgetEval string
+	gold, epochScores      string
+	tuning                 string
+	known                  float64
+
+	data     dataOptions
+	mode     modeOptions
+	finetune finetuneOptions
+	score    scoreOptions
+	unlearn  unlearnOptions
+	eval     evalOptions
+}
+
+func runCommand(e *env) *cli.Command {
+	o := &runOptions{finetune: newFinetuneOptions(), score: newScoreOptions(), unlearn: newUnlearnOptions()}
+	flags := []cli.Flag{
+		modelFlag(&o.model),
+		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write the unlearned model to; it is in the run directory in any case", Destination: &o.out, TakesFile: true},
+		&cli.StringFlag{Name: "run-dir", Usage: "`DIR` of this run; it must not exist", Destination: &o.dir, TakesFile: true},
+		&cli.StringFlag{Name: "runs", Usage: "without --run-dir: `DIR` in which a directory is made, named after the time", Value: "runs", Destination: &o.runs, TakesFile: true},
+		forceFlag(&o.force),
+		seedFlag(&o.seed, 42),
+		&cli.IntFlag{Name: "seeds", Usage: "unlearn `N` times, with seed, seed+1, …; the model of the first is written", Value: 1, Destination: &o.seeds, Validator: atLeast(1)},
+		threadsFlag(&o.threads),
+		&cli.BoolFlag{Name: "report-texts", Usage: "show questions and answers of the forget set in the report", Destination: &o.texts},
+
+		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on, such as TOFU's forget10_perturbed; without it the forget set", Destination: &o.forgetEval, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "gold", Usage: "the model that never saw the forget set: a GGUF `FILE`, or train to make it from --model and the retain set", Destination: &o.gold, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "epoch-scores", Usage: "what is measured after each epoch of unlearning: probability, none", Value: "probability", Destination: &o.epochScores, Category: "evaluation", Validator: oneOf("probability", "none")},
+
+		&cli.StringFlag{Name: "finetune", Usage: "teach the model both sets first: yes, no, or auto (unless it knows the forget set, see --known)", Value: "auto", Destination: &o.tuning, Category: "fine-tuning", Validator: oneOf("auto", "yes", "no")},
+		&cli.BoolFlag{Name: "no-finetune", Usage: "the same as --finetune no", Destination: &o.noTuning, Category: "fine-tuning"},
+		&cli.FloatFlag{Name: "known", Usage: "the model knows the forget set if the mean probability of its answers, a token, is at least `P`", Value: 0.5, Destination: &o.known, Category: "fine-tuning", Validator: nonNegative},
+	}
+	flags = append(flags, o.data.flags()...)
+	flags = append(flags, o.finetune.flags("finetune-", "fine-tuning")...)
+	flags = append(flags, o.score.flags()...)
+	flags = append(flags, o.unlearn.flags()...)
+	flags = append(flags, o.mode.flags()...)
+	flags = append(flags, o.eval.flags()...)
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "the whole path: fine-tune, attribute, weigh, unlearn, evaluate, report",
+		ArgsUsage: " ",
+		Description: `Without --model it works on an embedded model and embedded fictitious authors and shows in
+about a minute what this is. With --model, --forget and --retain it
+
+  1. fine-tunes the model on both sets, unless it knows the forget set,
+  2. scores every forget sample by its effect on the retain set (GUARD),
+  3. makes weights of the scores,
+  4. unlearns by the plain method and by GUARD, for every seed,
+
+and evaluates the model before, after the plain method, after GUARD, and the one that never
+saw the forget set (--gold). The run directory holds model.gguf (GUARD, first seed),
+report.html, metrics.json, scores.jsonl, TOFU's logs, manifest.json with all hashes,
+progress.jsonl and config.yaml, with which the run can be done again.
+
+Examples:
+  guardcpu run
+  guardcpu run --model base.gguf --forget forget.jsonl --retain retain.jsonl --gold train --out unlearned.gguf
+  guardcpu run --model tuned.gguf --no-finetune --forget f.jsonl --retain r.jsonl --method km --seeds 3
+  guardcpu run --config runs/2026-11-23-1503/config.yaml
+  guardcpu run --model base.gguf --data full.jsonl --split forget10 --forget-eval forget10_perturbed.jsonl \
+      --retain-eval retain_perturbed.jsonl --real-authors real_authors.jsonl --world-facts world_facts.jsonl --gold train`,
+		Flags: flags,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := noArguments(cmd); err != nil {
+				return err
+			}
+			r, err := newRun(ctx, e, cmd, o)
+			if err != nil {
+				return err
+			}
+			defer r.close()
+			if err := r.do(ctx); err != nil {
+				return r.failed(ctx, err)
+			}
+			return nil
+		},
+	}
+}
+
+// demoSettings sets every option that was not given to what suits the embedded model.
+func demoSettings(cmd *cli.Command) error {
+	d := demo.Defaults
+	for name, value := range map[string]any{
+		"format": d.Format, "max-length": d.MaxLength,
+		"finetune": "yes", "finetune-epochs": d.FinetuneEpochs, "finetune-batch": d.FinetuneBatch,
+		"finetune-warmup": d.FinetuneWarmup, "finetune-lr": d.FinetuneLR,
+		"method": d.Loss, "epochs": d.UnlearnEpochs, "batch": d.UnlearnBatch, "lr": d.UnlearnLR,
+		"tau":  fmt.Sprintf("auto:%g", d.EffectiveShare),
+		"seed": d.Seeds[0], "seeds": len(d.Seeds),
+		"eval-items": d.EvalItems, "eval-length": d.MaxLength,
+		"gold": "train", "report-texts": true,
+	} {
+		if cmd.IsSet(name) {
+			continue
+		}
+		if err := cmd.Set(name, fmt.Sprint(value)); err != nil {
+			return fmt.Errorf("guardcpu: setting %s of the embedded default: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// run is one run from its options to its report.
+type run struct {
+	e   *env
+	o   *runOptions
+	cmd *cli.Command
+
+	start    time.Time
+	file     *gguf.File
+	goldFile *gguf.File // nil: none, or to be trained
+	m        *engine.Model
+	enc      *encoder
+	dir      *rundir.Dir
+	manifest *manifest
+
+	sets      *sets
+	eval      tofu.Sets
+	refusals  []string
+	forget    []engine.Sample
+	retain    []engine.Sample
+	encoded   [2]*tofu.Encoded // of forget and retain
+	epochSets [2][]engine.Sample
+	inputs    []input
+
+	// What comes out.
+	tuned    bool    // the model was fine-tuned here
+	knew     float64 // mean probability of the forget answers in the given model
+	weights  *weighted
+	logs     map[string]*tofu.Logs
+	metrics  metricsFile
+	first    [2]*tofu.Logs // baseline and guard of the first seed
+	paths    []path
+	modelSum string
+}
+
+// path is what was measured after each epoch of one unlearning.
+type path struct {
+	key    string
+	seed   uint64
+	points [][2]float64 // mean probability of forget and retain answers, from epoch 0
+}
+
+// newRun opens and checks everything, so that what cannot work is said before work starts.
+func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *run, err error) {
+	r = &run{e: e, o: o, cmd: cmd, start: time.Now(), logs: map[string]*tofu.Logs{}}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	embedded := o.model == ""
+	if embedded {
+		if o.data.forget != "" || o.data.retain != "" || o.data.data != "" {
+			return r, usageError("data is given and no model; use --model FILE (or none of them for the embedded default)")
+		}
+		if err := demoSettings(cmd); err != nil {
+			return r, err
+		}
+	}
+	if o.noTuning {
+		if cmd.IsSet("finetune") && o.tuning != "no" && !embedded {
+			return r, usageError("--no-finetune and --finetune %s contradict each other", o.tuning)
+		}
+		o.tuning = "no"
+	}
+	o.unlearn.resolve()
+	if err := o.score.resolve(o.seed); err != nil {
+		return r, err
+	}
+	if o.out != "" && o.dir != "" && filepath.Clean(o.out) == filepath.Clean(o.dir) {
+		return r, usageError("--out and --run-dir are the same path")
+	}
+	if embedded {
+		err = r.openDemo()
+	} else {
+		err = r.openFiles()
+	}
+	if err != nil {
+		return r, err
+	}
+	if err := r.checkOutputs(); err != nil {
+		return r, err
+	}
+	if r.m, err = loadModel(r.file, o.threads); err != nil {
+		return r, err
+	}
+	if err := r.encode(); err != nil {
+		return r, err
+	}
+	if o.gold != "" && o.gold != "train" {
+		if r.goldFile, err = openGGUF(o.gold); err != nil {
+			return r, err
+		}
+		r.inputs = append(r.inputs, fileInput("gold", o.gold))
+	}
+	if err := e.checkWeights(ctx, r.m); err != nil {
+		return r, err
+	}
+	copies := 2 // the state before unlearning, and the model to write
+	if o.gold == "train" {
+		copies++
+	}
+	return r, o.mode.prepare(r.m, o.seed, copies)
+}
+
+// openDemo takes the embedded model and data.
+func (r *run) openDemo() error {
+	f, err := demo.Model()
+	if err != nil {
+		return err
+	}
+	data, err := demo.Data()
+	if err != nil {
+		return err
+	}
+	r.file = f
+	r.sets = &sets{forget: data.Forget, retain: data.Retain}
+	r.eval = tofu.Sets{Forget: data.Forget, Retain: data.Retain, RealAuthors: data.RealAuthors, WorldFacts: data.WorldFacts}
+	r.refusals = data.IDK
+	r.inputs, err = demoInputs(f)
+	return err
+}
+
+// openFiles reads the files the options name.
+func (r *run) openFiles() (err error) {
+	o := r.o
+	if r.file, err = openGGUF(o.model); err != nil {
+		return err
+	}
+	r.inputs = append(r.inputs, fileInput("model", o.model))
+	if r.sets, err = o.data.load(true); err != nil {
+		return err
+	}
+	r.e.overlapNote(r.sets)
+	r.eval = tofu.Sets{Forget: r.sets.forget, Retain: r.sets.retain}
+	for _, f := range []struct {
+		role, path string
+		items      *[]tofu.Item
+	}{{"forget-eval", o.forgetEval, &r.eval.Forget}, {"retain-eval", o.retainEval, &r.eval.Retain}} {
+		if f.path != "" {
+			if *f.items, _, err = loadItems(f.role, f.path); err != nil {
+				return err
+			}
+		}
+	}
+	if err := o.eval.load(&r.eval); err != nil {
+		return err
+	}
+	if r.refusals, err = refusals(o.unlearn.refusals); err != nil {
+		return err
+	}
+	for _, f := range [][2]string{
+		{"forget", o.data.forget}, {"retain", o.data.retain}, {"data", o.data.data},
+		{"forget-eval", o.forgetEval}, {"retain-eval", o.retainEval},
+		{"real-authors", o.eval.realAuthors}, {"world-facts", o.eval.worldFacts}, {"refusals", o.unlearn.refusals},
+	} {
+		if f[1] != "" {
+			r.inputs = append(r.inputs, fileInput(f[0], f[1]))
+		}
+	}
+	return nil
+}
+
+// checkOutputs refuses what cannot be written.
+func (r *run) checkOutputs() error {
+	o := r.o
+	var inputs []string
+	for _, in := range r.inputs {
+		if in.Path != "" {
+			inputs = append(inputs, in.Path)
+		}
+	}
+	if o.gold != "" && o.gold != "train" {
+		inputs = append(inputs, o.gold)
+	}
+	if o.out != "" {
+		if err := checkModelOutput(o.out, o.force, r.file, inputs...); err != nil {
+			return err
+		}
+	}
+	parent := o.runs
+	if o.dir != "" {
+		if _, err := os.Lstat(o.dir); err == nil {
+			return outputError("give another directory", "%s: output exists", o.dir)
+		}
+		parent = filepath.Dir(filepath.Clean(o.dir))
+	}
+	for { // the nearest directory there is
+		if _, err := os.Stat(parent); err == nil || parent == filepath.Dir(parent) {
+			break
+		}
+		parent = filepath.Dir(parent)
+	}
+	if err := rundir.CheckWritable(parent); err != nil {
+		return ioError(err, "use --run-dir or --runs for another place")
+	}
+	return nil
+}
+
+// encode turns the rows into samples.
+func (r *run) encode() (err error) {
+	if r.enc, err = r.o.data.encoder(r.m); err != nil {
+		return err
+	}
+	if r.forget, r.encoded[0], err = r.enc.samples("forget", r.sets.forget); err != nil {
+		return err
+	}
+	if r.retain, r.encoded[1], err = r.enc.samples("retain", r.sets.retain); err != nil {
+		return err
+	}
+	limit := func(items []tofu.Item) []tofu.Item {
+		if n := r.o.eval.items; n > 0 && len(items) > n {
+			return items[:n]
+		}
+		return items
+	}
+	for i, set := range []struct {
+		role  string
+		items []tofu.Item
+	}{{"forget-eval", r.eval.Forget}, {"retain-eval", r.eval.Retain}} {
+		if r.epochSets[i], _, err = r.enc.samples(set.role, limit(set.items)); err != nil {
+			return err
+		}
+	}
+	if l, _ := guard.LossByName(r.o.unlearn.Loss); l.NeedsIdk {
+		for i := range r.sets.forget {
+			if r.sets.forget[i].Shape == tofu.ShapeText {
+				return dataError(fmt.Errorf("line %d of the forget set: a row of {text} has no question to refuse", r.sets.forget[i].Line), "use another --method than po")
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) close() {
+	for _, f := range []*gguf.File{r.file, r.goldFile} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if r.dir != nil {
+		r.dir.Close()
+	}
+}
+
+// failed tells what a run that did not end well has left.
+func (r *run) failed(ctx context.Context, err error) error {
+	if r.dir == nil {
+		return err
+	}
+	entries, readErr := os.ReadDir(r.dir.Path)
+	if readErr != nil {
+		return err
+	}
+	var names []string
+	for _, f := range entries {
+		names = append(names, f.Name())
+	}
+	r.event("failed", rundir.Field{Name: "error", Value: oneLine(err.Error())})
+	has := fmt.Sprintf("%s holds %s", r.dir.Path, strings.Join(names, ", "))
+	if isStopped(err) && ctx.Err() != nil {
+		return &statusError{status: exitStopped, err: fmt.Errorf("%w in %s: %s, all of them whole", errStopped, r.step(), has),
+			remedy: fmt.Sprintf("guardcpu run --config %s does it again", r.dir.File(rundir.Config))}
+	}
+	var s *statusError
+	status, remedy := exitIO, ""
+	switch {
+	case isDiverged(err):
+		status = exitDiverged
+	case errors.As(err, &s):
+		status, remedy = s.status, s.remedy
+		err = s.err
+	}
+	if remedy != "" {
+		remedy += "; "
+	}
+	return &statusError{status: status, err: fmt.Errorf("%s: %w", r.step(), err), remedy: remedy + "no model was written; " + has}
+}
+
+// seedsOf returns the seeds of the repetitions.
+func (o *runOptions) seedsOf() []uint64 {
+	s := make([]uint64, o.seeds)
+	for i := range s {
+		s[i] = o.seed + uint64(i)
+	}
+	return s
+}
+
+// goal says in words what is going to happen, and is printed before anything does.
+func (r *run) goal() []string {
+	o, m := r.o, r.m
+	name := o.model
+	if name == "" {
+		name = "embedded model"
+	}
+	lines := []string{
+		fmt.Sprintf("Model    %s: %v, %s parameters", name, m.Config, countText(uint64(m.NParams()))),
+		fmt.Sprintf("Forget   %d samples, %s tokens", len(r.forget), countText(uint64(r.encoded[0].Tokens))),
+		fmt.Sprintf("Retain   %d samples, %s tokens", len(r.retain), countText(uint64(r.encoded[1].Tokens))),
+	}
+	if n := r.encoded[0].Truncated + r.encoded[1].Truncated; n > 0 {
+		lines = append(lines, fmt.Sprintf("         %d samples are cut at %d tokens (--max-length)", n, o.data.maxLength))
+	}
+	var steps []string
+	switch o.tuning {
+	case "yes":
+		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %d epochs", o.finetune.Epochs))
+	case "auto":
+		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %d epochs, unless the forget answers have a mean probability of %g already", o.finetune.Epochs, o.known))
+	}
+	steps = append(steps, "evaluate the model before")
+	if o.gold == "train" {
+		steps = append(steps, "train a model on the retain set alone, to compare with")
+	} else if o.gold != "" {
+		steps = append(steps, "evaluate "+o.gold+", to compare with")
+	}
+	steps = append(steps, "score and weigh the forget samples (GUARD), tau "+o.score.tauText)
+	seeds := "once"
+	if o.seeds > 1 {
+		seeds = fmt.Sprintf("%d times", o.seeds)
+	}
+	steps = append(steps, fmt.Sprintf("unlearn by %s, plain and with GUARD's weights, %s, %g epochs, and evaluate", strings.ToUpper(o.unlearn.Loss), seeds, o.unlearn.Epochs))
+	steps = append(steps, "write model, metrics and report")
+	for i, s := range steps {
+		lines = append(lines, fmt.Sprintf("Step %d   %s", i+1, s))
+	}
+	lines = append(lines,
+		fmt.Sprintf("With     %d threads, %s kernels, %s", m.Ctx.Par.Workers(), m.Ctx.K.Name, seedText(o.seedsOf())),
+		fmt.Sprintf("Into     %s", r.dir.Path))
+	return lines
+}
+
+func seedText(seeds []uint64) string {
+	parts := make([]string, len(seeds))
+	for i, s := range seeds {
+		parts[i] = strconv.FormatUint(s, 10)
+	}
+	if len(parts) == 1 {
+		return "seed " + parts[0]
+	}
+	return "seeds " + strings.Join(parts, ", ")
+}
+
+// event writes to the journal; a journal that cannot be written is no reason to lose the run.
+func (r *run) event(name string, fields ...rundir.Field) {
+	if err := r.dir.Event(name, fields...); err != nil {
+		r.e.bars.Printf("guardcpu: %s: %v", rundir.Progress, pathCause(err))
+	}
+}
+
+// step names what the run is doing now, for messages.
+func (r *run) step() string {
+	if r.manifest == nil || r.manifest.Step == "" {
+		return "start"
+	}
+	return r.manifest.Step
+}
+
+func (r *run) begin(step string) {
+	r.manifest.Step = step
+	r.event("begin", rundir.Field{Name: "step", Value: step})
+}
+
+// indexByQuestion finds the evaluated row of each forget item, -1 where there is none.
+func indexByQuestion(items, evaluated []tofu.Item) []int {
+	first := map[string]int{}
+	for i := len(evaluated) - 1; i >= 0; i-- {
+		first[evaluated[i].Question+"\x00"+evaluated[i].Target()] = i
+	}
+	index := make([]int, len(items))
+	for i := range items {
+		k, ok := first[items[i].Question+"\x00"+items[i].Target()]
+		if !ok {
+			k = -1
+		}
+		index[i] = k
+	}
+	return index
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/optim"
+)
+
+// modeOptions say which parameters training changes.
+type modeOptions struct {
+	mode        string
+	rank        int
+	alpha       float64
+	loraTargets []string
+}
+
+func (o *modeOptions) flags() []cli.Flag {
+	d := engine.DefaultLoRAOptions()
+	return []cli.Flag{
+		&cli.StringFlag{Name: "mode", Usage: "`MODE` of training: full (float32 masters of every weight) or lora (adapters, merged when written)", Value: "full", Destination: &o.mode, Category: "training",
+			Validator: oneOf("full", "lora")},
+		&cli.IntFlag{Name: "lora-rank", Usage: "rank `R` of the adapters", Value: d.Rank, Destination: &o.rank, Category: "training", Validator: atLeast(1)},
+		&cli.FloatFlag{Name: "lora-alpha", Usage: "`ALPHA`: an adapter is scaled by ALPHA/R", Value: d.Alpha, Destination: &o.alpha, Category: "training", Validator: positive},
+		&cli.StringSliceFlag{Name: "lora-targets", Usage: "`PATTERNS` of the tensors that get an adapter", Value: d.Targets, Destination: &o.loraTargets, Category: "training"},
+	}
+}
+
+// prepare makes the parameters of m trainable, after checking that there is memory for it.
+// copies is how many float32 copies of the weights are held besides masters, gradients and moments.
+func (o *modeOptions) prepare(m *engine.Model, seed uint64, copies int) error {
+	if o.mode == "lora" {
+		if err := m.TrainLoRA(engine.LoRAOptions{Rank: o.rank, Alpha: o.alpha, Targets: o.loraTargets, Seed: seed}); err != nil {
+			return &statusError{status: exitUsage, err: err}
+		}
+		return nil
+	}
+	need := uint64(m.NParams()) * uint64(16+4*copies)
+	if free := usableMemory(); free > 0 && need > free {
+		return &statusError{status: exitIO, err: fmt.Errorf("full training of %s parameters needs %s of memory, %s are free", countText(uint64(m.NParams())), bytesText(need), bytesText(free)), remedy: "use --mode lora"}
+	}
+	m.TrainFull()
+	return nil
+}
+
+// trainFlags are the options of an optimizer. prefix begins their names.
+func trainFlags(prefix, category string, o *engine.TrainOptions) []cli.Flag {
+	var optimizers, schedules []string
+	for _, k := range optim.Optimizers {
+		optimizers = append(optimizers, k.Name)
+	}
+	for _, s := range optim.Schedules {
+		schedules = append(schedules, s.Name)
+	}
+	return []cli.Flag{
+		&cli.FloatFlag{Name: prefix + "lr", Usage: "peak learning rate `LR`", Value: o.LR, Destination: &o.LR, Category: category, Validator: nonNegative},
+		&cli.StringFlag{Name: prefix + "schedule", Usage: "`SCHEDULE` of the learning rate: " + strings.Join(schedules, ", "), Value: o.Schedule, Destination: &o.Schedule, Category: category, Validator: oneOf(schedules...)},
+		&cli.IntFlag{Name: prefix + "warmup", Usage: "updates over which the learning rate rises; -1: those of one epoch", Value: -1, Destination: &o.Warmup, Category: category, Validator: atLeast(-1)},
+		&cli.StringFlag{Name: prefix + "optimizer", Usage: "`NAME` of the optimizer: " + strings.Join(optimizers, ", "), Value: o.Optimizer, Destination: &o.Optimizer, Category: category, Validator: oneOf(optimizers...)},
+		&cli.FloatFlag{Name: prefix + "weight-decay", Usage: "decoupled weight decay `D`, not on norms and biases", Value: o.WeightDecay, Destination: &o.WeightDecay, Category: category, Validator: nonNegative},
+		&cli.FloatFlag{Name: prefix + "clip", Usage: "largest gradient norm `C`; 0 clips nothing", Value: o.Clip, Destination: &o.Clip, Category: category, Validator: nonNegative},
+		&cli.FloatFlag{Name: prefix + "beta1", Usage: "AdamW's decay `B` of the first moment", Value: o.Beta1, Destination: &o.Beta1, Category: category, Validator: share},
+		&cli.FloatFlag{Name: prefix + "beta2", Usage: "AdamW's decay `B` of the second moment", Value: o.Beta2, Destination: &o.Beta2, Category: category, Validator: share},
+		&cli.FloatFlag{Name: prefix + "momentum", Usage: "SGD's momentum `M`", Value: o.Momentum, Destination: &o.Momentum, Category: category, Validator: share},
+	}
+}
+
+// finetuneOptions are those of engine.Finetune with their flags.
+type finetuneOptions struct{ engine.FinetuneOptions }
+
+func newFinetuneOptions() finetuneOptions {
+	return finetuneOptions{engine.DefaultFinetuneOptions()}
+}
+
+func (o *finetuneOptions) flags(prefix, category string) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.IntFlag{Name: prefix + "epochs", Usage: "passes `N` over the data", Value: o.Epochs, Destination: &o.Epochs, Category: category, Validator: atLeast(1)},
+		&cli.IntFlag{Name: prefix + "batch", Usage: "samples `N` a step", Value: o.Batch, Destination: &o.Batch, Category: category, Validator: atLeast(1)},
+	}, trainFlags(prefix, category, &o.TrainOptions)...)
+}
+
+// forSamples returns the options for n samples: a warmup of -1 is that of one epoch.
+func (o finetuneOptions) forSamples(n int, seed uint64) engine.FinetuneOptions {
+	f := o.FinetuneOptions
+	f.Seed = seed
+	if f.Warmup < 0 {
+		f.Warmup = (n + f.Batch - 1) / f.Batch
+	}
+	return f
+}
+
+func oneOf(names ...string) func(string) error {
+	return func(s string) error {
+		for _, n := range names {
+			if s == n {
+				return nil
+			}
+		}
+		return errors.New("want " + strings.Join(names, ", "))
+	}
+}
+
+// share accepts 0 ≤ x < 1.
+func share(x float64) error {
+	if !(x >= 0 && x < 1) {
+		return errors.New("want a number from 0 to less than 1")
+	}
+	return nil
+}
+
+// trainError gives an error of training its exit status.
+func trainError(err error) error {
+	var s *statusError
+	if errors.As(err, &s) || isDiverged(err) || isStopped(err) {
+		return err
+	}
+	return &statusError{status: exitData, err: err}
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/guard"
+	"github.com/guardcpu/guardcpu/tofu"
+)
+
+// unlearnOptions are those of guard.Unlearn with their flags.
+type unlearnOptions struct {
+	guard.Options
+	kl       string
+	refusals string
+}
+
+func newUnlearnOptions() unlearnOptions {
+	return unlearnOptions{Options: guard.DefaultOptions()}
+}
+
+func (o *unlearnOptions) flags() []cli.Flag {
+	var names, docs []string
+	for _, l := range guard.Losses {
+		names = append(names, l.Name)
+		docs = append(docs, l.Name+" ("+l.Doc+")")
+	}
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "method", Usage: "`METHOD`: " + strings.Join(docs, "; "), Value: o.Loss, Destination: &o.Loss, Category: "unlearning", Validator: oneOf(names...)},
+		&cli.FloatFlag{Name: "epochs", Usage: "passes `N` over the forget set", Value: o.Epochs, Destination: &o.Epochs, Category: "unlearning", Validator: positive},
+		&cli.IntFlag{Name: "batch", Usage: "forget samples `N` a step", Value: o.Batch, Destination: &o.Batch, Category: "unlearning", Validator: atLeast(1)},
+		&cli.IntFlag{Name: "micro-batch", Usage: "samples `N` over which tokens are averaged; 0: the whole batch, 4: as TOFU's runs", Destination: &o.MicroBatch, Category: "unlearning", Validator: atLeast(0)},
+		&cli.StringFlag{Name: "kl", Usage: "positions of km's divergence: all, answer, or tofu (all, divided by TOFU's padded length)", Value: string(o.KL), Destination: &o.kl, Category: "unlearning",
+			Validator: oneOf(string(guard.KLAll), string(guard.KLTOFU), string(guard.KLAnswer))},
+		&cli.StringFlag{Name: "refusals", Usage: "`FILE` of po's refusing answers, one a line; some are built in", Destination: &o.refusals, TakesFile: true, Category: "unlearning"},
+	}, trainFlags("", "unlearning", &o.TrainOptions)...)
+}
+
+// resolve takes over what flags hold as text.
+func (o *unlearnOptions) resolve() { o.KL = guard.KLPositions(o.kl) }
+
+// needsRetain says whether the objective has a retain term.
+func (o *unlearnOptions) needsRetain() bool {
+	l, err := guard.LossByName(o.Loss)
+	return err != nil || l.NeedsRetain // the name was checked with the flag
+}
+
+// data is what guard.Unlearn works on, without weights.
+func (o *unlearnOptions) data(enc *encoder, items []tofu.Item, forget, retain []engine.Sample, refusals []string) guard.Data {
+	d := guard.Data{Forget: forget}
+	l, err := guard.LossByName(o.Loss)
+	if err == nil && l.NeedsRetain {
+		d.Retain = retain
+	}
+	if err == nil && l.NeedsIdk {
+		d.NIdk = len(refusals)
+		d.Idk = func(i, k int) (engine.Sample, error) {
+			return enc.format.SampleOf(enc.tok, &items[i], refusals[k], enc.maxLen)
+		}
+	}
+	return d
+}
+
+// unlearn changes m, with progress. The hooks may be empty.
+func (e *env) unlearn(ctx context.Context, m *engine.Model, d guard.Data, o guard.Options, name string, h guard.Hooks) (*guard.History, error) {
+	task := e.bars.Start(name)
+	h.Reference = task.Set
+	step := h.Step
+	h.Step = func(s guard.StepInfo) error {
+		var parts []string
+		for _, t := range s.Terms {
+			parts = append(parts, fmt.Sprintf("%s %.3f", t.Name, t.Mean))
+		}
+		task.Note("%s", strings.Join(parts, ", "))
+		task.Set(s.Step, s.Steps)
+		if step != nil {
+			return step(s)
+		}
+		return nil
+	}
+	hist, err := guard.Unlearn(ctx, m, d, o, h)
+	if err != nil {
+		return nil, trainError(err)
+	}
+	task.Done()
+	return hist, nil
+}
+
+func unlearnCommand(e *env) *cli.Command {
+	var model, out, scores string
+	var plain, force bool
+	var threads int
+	var seed uint64
+	d := dataOptions{}
+	mode := modeOptions{}
+	so := newScoreOptions()
+	o := newUnlearnOptions()
+	flags := []cli.Flag{
+		modelFlag(&model),
+		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write", Destination: &out, TakesFile: true},
+		&cli.BoolFlag{Name: "plain", Usage: "no weights: the method without GUARD", Destination: &plain, Category: "attribution"},
+		&cli.StringFlag{Name: "scores", Usage: "take the weights from a scores.jsonl `FILE` of attribute", Destination: &scores, TakesFile: true, Category: "attribution"},
+		forceFlag(&force),
+		seedFlag(&seed, 42),
+		threadsFlag(&threads),
+	}
+	flags = append(flags, d.flags()...)
+	flags = append(flags, so.flags()...)
+	flags = append(flags, o.flags()...)
+	flags = append(flags, mode.flags()...)
+	return &cli.Command{
+		Name:      "unlearn",
+		Usage:     "remove the samples to forget from a model",
+		ArgsUsage: " ",
+		Description: `The model must know the data: see finetune. Without --plain and --scores the samples are
+scored and weighed first. Defaults are TOFU's recipe; watch the retained knowledge with
+eval, or use run, which does all of it and compares.
+
+Examples:
+  guardcpu unlearn --model tuned.gguf --forget forget.jsonl --retain retain.jsonl --out unlearned.gguf
+  guardcpu unlearn --model tuned.gguf --forget f.jsonl --retain r.jsonl --method km --lr 1e-4 --out unlearned.gguf
+  guardcpu unlearn --model tuned.gguf --forget f.jsonl --retain r.jsonl --scores scores/scores.jsonl --out unlearned.gguf
+  guardcpu unlearn --model tuned.gguf --forget f.jsonl --method ga --plain --out unlearned.gguf`,
+		Flags: flags,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if err := noArguments(cmd); err != nil {
+				return err
+			}
+			if out == "" {
+				return usageError("no output is given; use --out FILE")
+			}
+			if plain && scores != "" {
+				return usageError("--plain takes no weights, --scores gives some; use one of them")
+			}
+			o.resolve()
+			o.Seed = seed
+			if err := so.resolve(seed); err != nil {
+				return err
+			}
+			f, err := openGGUF(model)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			inputs := append(d.inputs(), model)
+			if scores != "" {
+				inputs = append(inputs, scores)
+			}
+			if err := checkModelOutput(out, force, f, inputs...); err != nil {
+				return err
+			}
+			weigh := !plain && scores == ""
+			s, err := d.load(weigh || o.needsRetain())
+			if err != nil {
+				return err
+			}
+			e.overlapNote(s)
+			lines, err := refusals(o.refusals)
+			if err != nil {
+				return err
+			}
+			m, err := loadModel(f, threads)
+			if err != nil {
+				return err
+			}
+			enc, err := d.encoder(m)
+			if err != nil {
+				return err
+			}
+			forget, _, err := enc.samples("forget", s.forget)
+			if err != nil {
+				return err
+			}
+			retain, _, err := enc.samples("retain", s.retain)
+			if err != nil {
+				return err
+			}
+			data := o.data(enc, s.forget, forget, retain, lines)
+			if scores != "" {
+				if data.Multipliers, err = readMultipliers(scores, len(forget)); err != nil {
+					return err
+				}
+			}
+			if err := e.checkWeights(ctx, m); err != nil {
+				return err
+			}
+			if err := mode.prepare(m, seed, 0); err != nil {
+				return err
+			}
+			start := time.Now()
+			set := append(provenance("unlearn", seed), gguf.KV{Key: "guardcpu.method", Value: o.Loss})
+			if weigh {
+				w, err := e.attribute(ctx, m, retain, forget, so)
+				if err != nil {
+					return err
+				}
+				data.Multipliers = w.mult
+				set = append(set, gguf.KV{Key: "guardcpu.tau", Value: w.summary.Tau})
+			}
+			hist, err := e.unlearn(ctx, m, data, o.Options, "unlearn", guard.Hooks{})
+			if err != nil {
+				return err
+			}
+			if err := e.export(m, out, set); err != nil {
+				return err
+			}
+			last := hist.Steps[len(hist.Steps)-1]
+			if cmd.Bool("json") {
+				terms := map[string]float64{}
+				for _, t := range last.Terms {
+					terms[t.Name] = t.Mean
+				}
+				return e.json(struct {
+					Out     string             `json:"out"`
+					Method  string             `json:"method"`
+					Steps   int                `json:"steps"`
+					Terms   map[string]float64 `json:"terms"` // of the last step, nats a position
+					Seconds float64            `json:"seconds"`
+				}{out, o.Loss, last.Steps, terms, time.Since(start).Seconds()})
+			}
+			fmt.Fprintf(e.stdout, "%s: %s, %d steps", out, o.Loss, last.Steps)
+			for _, t := range last.Terms {
+				fmt.Fprintf(e.stdout, ", %s %.3f nats", t.Name, t.Mean)
+			}
+			fmt.Fprintf(e.stdout, ", %s\n", durationText(time.Since(start)))
+			return nil
+		},
+	}
+}
