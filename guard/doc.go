@@ -1,10 +1,10 @@
 // Package guard removes the influence of a forget set from a model's weights by
-// GUARD: Ma, Zhou, Niu et al., "GUARD: Guided Unlearning And Retention via Data
-// attribution", arXiv:2506.10946 (v1 June 2025, v2 October 2025). [Attribute] scores every forget
-// sample by how far its gradient pulls along with that of the retained data,
-// [Multipliers] turns scores into weights, and [Unlearn] runs the objectives of
-// the TOFU benchmark with them. It speaks in [engine.Sample] and knows neither
-// files nor prompts nor metrics.
+// GUARD: Niu, Ma, Zhou, Zhou, Zhang, Etesami, Milenkovic, "GUARD: Guided Unlearning
+// and Retention via Data Attribution for Large Language Models", arXiv:2506.10946v2
+// (October 2025). [Attribute] scores every forget sample by how far its gradient
+// pulls along with that of the retained data, [Multipliers] turns scores into
+// weights, and [Unlearn] runs the objectives of the TOFU benchmark with them. It
+// speaks in [engine.Sample] and knows neither files nor prompts nor metrics.
 //
 // # Notation
 //

@@ -83,7 +83,7 @@ func EffectiveSize(weights []float64) float64 {
 }
 
 // DefaultESSShare is the share of the forget set that the effective sample size
-// has under TauAuto.
+// has under Tau "auto".
 const DefaultESSShare = 0.5
 
 // AutoTau returns the τ at which the effective sample size 1/Σw² is share·n,
