@@ -181,9 +181,9 @@ func (o *object) close() json.RawMessage {
 
 // Write writes the logs into a directory, which it makes if need be: a file for
 // each set that was evaluated and eval_log_aggregated.json with all of them, in the
-// layout of the TOFU repository. Each file is replaced atomically (but on Windows). What was not
-// measured has its key with an empty object; a truth_ratio or normalized_gt_loss
-// past float64 is null.
+// layout of the TOFU repository. Each file is replaced atomically (but on Windows).
+// What was not measured has its key with an empty object; a truth_ratio or
+// normalized_gt_loss past float64 is null.
 func (l *Logs) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("tofu: %w", err)
