@@ -16,7 +16,7 @@ type KV struct{ K, V Mat }
 
 // queryBlock is the number of query rows whose scores are held at a time: a worker's
 // scratch is about queryBlock·(rows of the sequence) floats, twice that backwards.
-const queryBlock = 32
+const queryBlock = 48
 
 // Attention sets out to causal scaled dot-product attention inside every segment
 // (Vaswani et al. 2017, arXiv:1706.03762v7, eq. 1), where H/K query heads share a

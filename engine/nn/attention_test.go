@@ -30,8 +30,8 @@ func TestAttention(t *testing.T) {
 		{2, 2, 5, []int{0, 1, 4, 4, 9}},
 		{4, 2, 3, []int{0, 3, 5}},
 		{3, 1, 4, []int{0, 7}},
-		{2, 1, 4, []int{0, queryBlock - 1, 2*queryBlock + 5}},             // blocks with a rest
-		{1, 1, 6, []int{0, queryBlock, queryBlock + 2, 2*queryBlock + 3}}, // a whole block, few rows, a block and one row
+		{2, 1, 2, []int{0, 3, queryBlock + 8}},                            // a block with a rest
+		{1, 1, 2, []int{0, queryBlock, queryBlock + 2, 2*queryBlock + 3}}, // a whole block, few rows, a block and one row
 	} {
 		t.Run(fmt.Sprintf("heads=%d/%d/width=%d/starts=%v", tt.heads, tt.kvHeads, tt.dHead, tt.starts), func(t *testing.T) {
 			rng := newRand(8)

@@ -79,4 +79,5 @@ func TestNormPanics(t *testing.T) {
 		RMSNormBackward(c, x, NewMat(3, 896), x, w, make([]float32, 4), x, nil)
 	})
 	assert.PanicsWithValue(t, "nn: Norm: kind 7 is not known", func() { Norm(c, 7, x, x, w, nil, 0, new(NormState)) })
+	assert.PanicsWithValue(t, "nn: NormBackward: kind 7 is not known", func() { NormBackward(c, 7, x, x, x, w, nil, new(NormState), nil) })
 }

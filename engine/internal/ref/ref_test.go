@@ -54,6 +54,7 @@ func TestLayersByHand(t *testing.T) {
 	// The published value of the tanh approximation at 1.
 	assert.InDelta(t, 0.841192, GELU(Mat[float64]{{1}})[0][0], 1e-6)
 	near([]float64{0.25, 0.75}, Softmax([]float64{1000, 1000 + math.Log(3)}))
+	assert.Equal(t, []float64{3, 4, 5}, Mat[float64]{{3, 4}, {5}}.Flat())
 	assert.InDelta(t, math.Log(4), NLL([]float64{1000, 1000 + math.Log(3)}, 0), 1e-12)
 	assert.InDelta(t, 0.5*math.Log(2)+0.5*math.Log(2.0/3), KL([]float64{0, math.Log(3)}, []float64{7, 7}), 1e-12)
 }
