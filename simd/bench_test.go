@@ -54,3 +54,52 @@ func BenchmarkGemm(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRow measures the functions on rows, with the bytes they read and write.
+func BenchmarkRow(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{64, 1024} {
+		const count = 64
+		s := make([][]float32, 5)
+		for i := range s {
+			s[i] = make([]float32, n)
+			simdtest.Fill(rng, s[i])
+		}
+		rows, out := make([]float32, count*n), make([]float32, count)
+		simdtest.Fill(rng, rows)
+		for _, op := range []struct {
+			name    string
+			numbers int // read and written
+			run     func(k *simd.Kernels)
+		}{
+			{"Dot", 2 * n, func(k *simd.Kernels) { k.Dot(s[0], s[1]) }},
+			{"Sum", n, func(k *simd.Kernels) { k.Sum(s[0]) }},
+			{"Max", n, func(k *simd.Kernels) { k.Max(s[0]) }},
+			{"Axpy", 3 * n, func(k *simd.Kernels) { k.Axpy(s[0], 1e-9, s[1]) }},
+			{"Add", 3 * n, func(k *simd.Kernels) { k.Add(s[0], s[1]) }},
+			{"Scale", 2 * n, func(k *simd.Kernels) { k.Scale(s[1], 1) }},
+			{"DotRows", count * n, func(k *simd.Kernels) { k.DotRows(out, s[1], rows, n) }},
+			{"AxpyRows", count * n, func(k *simd.Kernels) { k.AxpyRows(s[0], out, rows, n) }},
+			{"ExpSub", 2 * n, func(k *simd.Kernels) { k.ExpSub(s[2], s[1], 1) }},
+			{"SwiGLU", 3 * n, func(k *simd.Kernels) { k.SwiGLU(s[2], s[1], s[3]) }},
+			{"SwiGLUBackward", 5 * n, func(k *simd.Kernels) { k.SwiGLUBackward(s[2], s[0], s[4], s[1], s[3]) }},
+			{"GELU", 2 * n, func(k *simd.Kernels) { k.GELU(s[2], s[1]) }},
+			{"GELUBackward", 3 * n, func(k *simd.Kernels) { k.GELUBackward(s[2], s[3], s[1]) }},
+			{"AdamW", 7 * n, func(k *simd.Kernels) {
+				k.AdamW(s[0], s[2], rows[:n], s[3], &step)
+			}},
+		} {
+			for _, k := range simd.All() {
+				b.Run(fmt.Sprintf("op=%s/n=%d/set=%s", op.name, n, k.Name), func(b *testing.B) {
+					for i := range rows[:n] {
+						rows[i] = max(rows[i], -rows[i]) // AdamW's v
+					}
+					b.SetBytes(int64(4 * op.numbers))
+					for b.Loop() {
+						op.run(k)
+					}
+				})
+			}
+		}
+	}
+}

@@ -26,7 +26,7 @@ const (
 	expMax = 88.7228317261
 )
 
-// exp32 is the portable exp (see the constants): within 1.5 ulp, 0 below
+// exp32 is the portable exp (see the constants): within 1 ulp, 0 below
 // expMin, +Inf above expMax, NaN for NaN.
 func exp32(x float32) float32 {
 	switch {

@@ -1,0 +1,61 @@
+// Package simd has the inner loops of the engine: on slices of float32, on rows of
+// matrices, and the blocked matrix product. A Kernels value is one complete set of
+// them for one CPU tier:
+//
+//	generic  portable Go; the meaning of the others
+//	vek      generic, with Dot, Sum, Add, Mul, Scale and DotRows by github.com/viterin/vek;
+//	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
+//	avx2     assembly for amd64 with AVX2 and FMA, written by the program in _gen
+//
+// All lists the sets this CPU can run, best last. Select takes the best one, or
+// the one named by GUARDCPU_SIMD. The build tag purego leaves only generic.
+//
+// # What every set keeps
+//
+//   - The same input gives the same bits: wherever the slices lie, however often it
+//     is called, on however many goroutines. Two sets may differ in the last bits.
+//   - An element of Axpy, Add, Mul, Scale, AxpyRows, ExpSub (not its sum), SwiGLU, GELU,
+//     their backward functions and AdamW depends on nothing but its own inputs: it
+//     has the same bits if the slices are cut differently. AxpyRows adds row after
+//     row. A row of DotRows does not depend on the rows beside it.
+//   - Slices must not overlap, except as the function's comment says. A slice that is
+//     too short panics; nothing outside a slice is read or written.
+//   - NaN goes in, NaN comes out, Max included.
+//   - No call stays in assembly for more than some tens of microseconds, because
+//     there it cannot be preempted.
+//
+// # What may differ between sets
+//
+// Sums may be split into several partial sums and the products in them fused
+// (Dot, Sum, DotRows, the sum of ExpSub); each set has its own fixed order, a
+// function of the length alone. avx2 fuses multiplications and additions, generic
+// and vek round each product, so that generic gives the same bits on every
+// architecture. An error bound that holds for all: |error| ≤ (n+1)·2⁻²⁴·Σ|xᵢyᵢ|.
+//
+// # exp
+//
+// ExpSub, SwiGLU and GELU use one polynomial, the one of Cephes, in all sets
+// (exp.go). Over all float32 numbers its error is at most 0.990 ulp
+// in generic and 1.011 ulp in avx2, found by trying each of them. Results
+// smaller than the smallest normal number, 2⁻¹²⁶, are 0; results too large are
+// +Inf; exp(-Inf) is 0, and NaN gives NaN.
+//
+// # Matrix products
+//
+// Gemm cuts a product as BLIS does (Van Zee & van de Geijn 2015,
+// doi:10.1145/2764454): panels of both factors are packed so that the
+// micro-kernel, Tile.Run, reads memory in order. It sums 256 products at a time in
+// registers and adds these sums to c, block after block; neither the workers, nor
+// the number of rows and columns, nor the kind of operand changes that order. A
+// factor that must be unpacked is unpacked as it is packed: b once, a once for
+// every 4096 columns of c. Packed panels are shared by the workers.
+//
+// # Sources
+//
+// K. Goto, R. van de Geijn, Anatomy of high-performance matrix multiplication, ACM
+// TOMS 34(3), 2008. F. Van Zee, R. van de Geijn, BLIS: a framework for rapidly
+// instantiating BLAS functionality, ACM TOMS 41(3), 2015. W. Cody, W. Waite,
+// Software manual for the elementary functions, 1980. S. Moshier, Cephes
+// mathematical library, expf.c, 1992. N. Higham, Accuracy and stability of
+// numerical algorithms, 2nd ed., 2002.
+package simd
