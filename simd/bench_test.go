@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/viterin/vek/vek32"
+
 	"github.com/guardcpu/guardcpu/simd"
 	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
@@ -19,6 +21,20 @@ func BenchmarkGemm(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, op := range []string{"Y", "dX", "dW"} {
 		for _, s := range shapes {
+			if op == "dX" { // vek's own product, on one thread
+				b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/set=vek32.MatMul/workers=1", op, s.t, s.n, s.k), func(b *testing.B) {
+					x, dy, wt := make([]float32, s.t*s.k), make([]float32, s.t*s.n), make([]float32, s.n*s.k)
+					for _, v := range [][]float32{x, dy, wt} {
+						simdtest.Fill(rng, v)
+					}
+					for b.Loop() {
+						vek32.MatMul_Into(x, dy, wt, s.n)
+					}
+					flops := 2 * float64(s.t) * float64(s.n) * float64(s.k)
+					b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
 			for _, k := range simd.All() {
 				for _, w := range []int{1, 2} {
 					b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/set=%s/workers=%d", op, s.t, s.n, s.k, k.Name, w), func(b *testing.B) {

@@ -86,11 +86,11 @@ func (o operand) simd(unpack bool) simd.Operand {
 }
 
 type gemmCase struct {
-	m, n, k             int
-	transA, transB      bool
-	padA, padB, padC    int
-	unpackA, unpackB    bool
-	accumulate, seedNaN bool
+	m, n, k          int
+	transA, transB   bool
+	padA, padB, padC int
+	unpackA, unpackB bool
+	accumulate       bool
 }
 
 // run computes the case with k and returns the m×n result; it checks all guards.
