@@ -78,8 +78,9 @@ var Bounds = map[string]func(block []float32, i int) float64{
 		return d/2 + 127*lossF16(d)
 	},
 	"Q4_0": func(x []float32, i int) float64 {
-		d := maxAbs(x) / -8
-		if s := slices.IndexFunc(x, func(v float32) bool { return math.Abs(float64(v)) == maxAbs(x) }); x[s] < 0 {
+		m := maxAbs(x)
+		d := m / -8
+		if s := slices.IndexFunc(x, func(v float32) bool { return math.Abs(float64(v)) == m }); x[s] < 0 {
 			d = -d
 		}
 		if float64(x[i])/d >= 7.5 { // would be q = 16
