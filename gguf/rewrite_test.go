@@ -135,3 +135,17 @@ func TestRewriteRefuses(t *testing.T) {
 		assert.Empty(t, entries(t, dir))
 	}
 }
+
+// Tensors that lie in another order than the table, with a gap: when one grows,
+// the order of the data stays, and the gap, which nobody can use, goes.
+func TestRewriteMovesInDataOrder(t *testing.T) {
+	f, err := Parse("x", file(2, 0).tensor("v", f32, 96, 8).tensor("w", q8_0, 32, 32).pad(32).zeros(160).Bytes())
+	require.NoError(t, err)
+	w := bytes.Repeat([]byte{9}, 128)
+	g, err := Parse("out", rewritten(t, f, nil, []TensorData{{Name: "w", Type: F32, Bytes: bytesFunc(w)}}))
+	require.NoError(t, err)
+	assert.Equal(t, Tensor{"v", F32, []uint64{8}, 128, 32}, g.Tensors[0])
+	assert.Equal(t, Tensor{"w", F32, []uint64{32}, 0, 128}, g.Tensors[1])
+	assert.Equal(t, w, g.Data(&g.Tensors[1]))
+	assert.EqualValues(t, g.DataOffset+160, len(g.Bytes()))
+}
