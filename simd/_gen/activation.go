@@ -5,7 +5,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The constants and steps are those of simd/exp.go and simd/activation.go.
+// The constants and steps are those of simd/exp.go and simd/generic.go.
 
 func activation(g *gen) {
 	g.fn("expSubAVX2", "func(y, x *float32, sub float32, n int) float32", "sets y = exp(x-sub) and returns Σ y.")
