@@ -155,7 +155,7 @@ func configYAML(cmd *cli.Command, skip ...string) ([]byte, error) {
 			return nil, err
 		}
 		if doc, ok := f.(cli.DocGenerationFlag); ok {
-			fmt.Fprintf(&b, "\n# %s\n", strings.ReplaceAll(doc.GetUsage(), "\n", " "))
+			fmt.Fprintf(&b, "\n# %s\n", strings.NewReplacer("\n", " ", "`", "").Replace(doc.GetUsage()))
 		}
 		b.Write(line)
 	}

@@ -196,6 +196,9 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		}
 		o.tuning = "no"
 	}
+	if o.tuning == "no" && o.gold == "train" {
+		return r, goldNeedsBase()
+	}
 	o.unlearn.resolve()
 	if err := o.score.resolve(o.seed); err != nil {
 		return r, err
@@ -234,6 +237,11 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		copies++
 	}
 	return r, o.mode.prepare(r.m, o.seed, copies)
+}
+
+// goldNeedsBase refuses to make a retrained model from one that knows the forget set.
+func goldNeedsBase() error {
+	return usageError("--gold train makes the retrained model from --model before its fine-tuning, and here there is none; give a retrained model with --gold FILE, or the model from before its fine-tuning")
 }
 
 // openDemo takes the embedded model and data.

@@ -89,11 +89,15 @@ func verdict(rows []report.SacrificeRow, method string, seeds int) string {
 	var lower, higher, undefined []string
 	for _, row := range rows {
 		b, g := row.BaselineValue(), row.GuardValue()
+		name := row.Metric
+		if !strings.HasPrefix(name, "ROUGE") {
+			name = strings.ToLower(name)
+		}
 		if b.N == 0 || g.N == 0 {
-			undefined = append(undefined, row.Metric)
+			undefined = append(undefined, name)
 			continue
 		}
-		s := fmt.Sprintf("%s (%s against %s", row.Metric, report.Number(g.Mean), report.Number(b.Mean))
+		s := fmt.Sprintf("%s (%s against %s", name, report.Number(g.Mean), report.Number(b.Mean))
 		if spread := math.Max(b.SD, g.SD); seeds > 1 && math.Abs(b.Mean-g.Mean) <= spread {
 			s += ", within the spread of the seeds"
 		}
@@ -219,9 +223,6 @@ func bars(cols []column) []report.BarPlot {
 	cols = slices.DeleteFunc(slices.Clone(cols), func(c column) bool { return c.Label == "written file" })
 	var plots []report.BarPlot
 	for _, row := range tableRows {
-		if row.name == "Forget quality" { // a p-value shares no scale with the others
-			continue
-		}
 		var values []report.Value
 		any := false
 		for _, c := range cols {

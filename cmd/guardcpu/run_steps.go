@@ -106,10 +106,12 @@ func (r *run) writeManifest() error {
 // finetune teaches the model both sets, if that is asked for or it does not know them.
 func (r *run) finetune(ctx context.Context) error {
 	r.begin("fine-tune")
-	p, err := r.probabilities(ctx, r.forget)
+	task := r.e.bars.Start("does it know the data?")
+	p, err := r.probabilities(ctx, r.forget, task.Set)
 	if err != nil {
 		return err
 	}
+	task.Done()
 	r.knew = p
 	r.event("known", rundir.Field{Name: "forget_probability", Value: p})
 	r.tuned = r.o.tuning == "yes" || r.o.tuning == "auto" && p < r.o.known
@@ -120,7 +122,7 @@ func (r *run) finetune(ctx context.Context) error {
 		}
 		r.e.bars.Printf("No fine-tuning: %s.", why)
 		if r.o.gold == "train" {
-			return usageError("--gold train needs a model that has not learnt the forget set, and this one was taken as it is; give a retrained model with --gold FILE, or the model from before its fine-tuning")
+			return goldNeedsBase()
 		}
 		return nil
 	}
@@ -138,8 +140,8 @@ func (r *run) teach(ctx context.Context, samples []engine.Sample, name string) e
 }
 
 // probabilities returns the mean over samples of exp(−mean loss of a token).
-func (r *run) probabilities(ctx context.Context, samples []engine.Sample) (float64, error) {
-	nll, err := r.m.NLL(ctx, samples, nil)
+func (r *run) probabilities(ctx context.Context, samples []engine.Sample, p engine.Progress) (float64, error) {
+	nll, err := r.m.NLL(ctx, samples, p)
 	if err != nil {
 		return 0, err
 	}
@@ -246,7 +248,7 @@ func (r *run) unlearnAndEvaluate(ctx context.Context, key string, seed uint64) (
 		}
 		var point [2]float64
 		for i := range point {
-			v, err := r.probabilities(ctx, r.epochSets[i])
+			v, err := r.probabilities(ctx, r.epochSets[i], nil)
 			if err != nil {
 				return err
 			}

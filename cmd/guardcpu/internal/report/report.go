@@ -105,9 +105,7 @@ func Number(x float64) string {
 		return "n/a"
 	case math.IsInf(x, 0):
 		return map[bool]string{true: "∞", false: "−∞"}[x > 0]
-	case a == 0:
-		return "0"
-	case a < 0.0005:
+	case a > 0 && a < 0.0005:
 		return strings.Replace(strconv.FormatFloat(x, 'e', 1, 64), "e-0", "e-", 1)
 	case a < 100:
 		return strconv.FormatFloat(x, 'f', 3, 64)
@@ -137,16 +135,16 @@ func (r SacrificeRow) BaselineValue() Value { return Of(r.Baseline) }
 // GuardValue is the mean over the seeds.
 func (r SacrificeRow) GuardValue() Value { return Of(r.Guard) }
 
-// Verdict says which is lower.
+// Verdict says whose mean is lower.
 func (r SacrificeRow) Verdict() string {
 	b, g := Of(r.Baseline), Of(r.Guard)
 	switch {
 	case b.N == 0 || g.N == 0:
 		return "undefined"
 	case g.Mean < b.Mean:
-		return "GUARD lower"
+		return "GUARD"
 	case g.Mean > b.Mean:
-		return "plain lower"
+		return "plain"
 	default:
 		return "equal"
 	}
@@ -196,6 +194,7 @@ var tmpl = template.Must(template.New("report").Funcs(template.FuncMap{
 		return map[int]string{1: "good", -1: "bad"}[g]
 	},
 	"defined": func(x float64) bool { return !math.IsNaN(x) },
+	"sig":     func(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) },
 	"raw":     func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) },
 }).Parse(page))
 

@@ -64,7 +64,7 @@ func example() *Data {
 	}
 	for i := range 40 {
 		score := rng.NormFloat64()*.3 + .5
-		d.Samples = append(d.Samples, Sample{I: i, Line: i + 1, Question: fmt.Sprintf("Where was author %d born?", i), Score: score, Weight: math.Exp(-(score - .5) / .4),
+		d.Samples = append(d.Samples, Sample{I: i, Line: i + 1, Question: fmt.Sprintf("Where was author %d born?", i), Score: score, StdErr: math.NaN(), Weight: math.Exp(-(score - .5) / .4),
 			ProbBefore: .98, ProbBaseline: .02, ProbGuard: .03, RougeLBefore: 1, RougeLBaseline: .3, RougeLGuard: .31, AnswerGuard: "In a town I do not know."})
 	}
 	return d
@@ -89,7 +89,7 @@ func TestReportShowsAndEscapes(t *testing.T) {
 	require.NoError(t, err)
 	html := string(page)
 	assert.NotContains(t, html, "<script>alert(1)</script>")
-	for _, want := range []string{"0.021 ± 0.004", "1.2e-9", "n/a", "GUARD lower", "undefined", "What this does not prove", "τ", "Where was author 39 born?"} {
+	for _, want := range []string{"0.021 ± 0.004", "1.2e-9", "n/a", "undefined", "What this does not prove", "τ", "Where was author 39 born?"} {
 		assert.Contains(t, html, want)
 	}
 	assert.NotContains(t, html, "NaN</", "no number is shown as NaN")
@@ -131,7 +131,7 @@ func TestOf(t *testing.T) {
 }
 
 func TestNumber(t *testing.T) {
-	for x, want := range map[float64]string{0: "0", 0.12345: "0.123", -0.5: "-0.500", 1.94e-119: "1.9e-119", 2e-5: "2.0e-5", 12345.6: "12345.6", math.Inf(-1): "−∞"} {
+	for x, want := range map[float64]string{0: "0.000", 0.12345: "0.123", -0.5: "-0.500", 1.94e-119: "1.9e-119", 2e-5: "2.0e-5", 12345.6: "12345.6", math.Inf(-1): "−∞"} {
 		assert.Equal(t, want, Number(x))
 	}
 }

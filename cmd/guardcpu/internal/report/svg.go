@@ -253,7 +253,7 @@ func (p BarPlot) SVG() template.HTML {
 
 // histogram draws the distribution of the scores.
 func histogram(samples []Sample) template.HTML {
-	c := newCanvas(520, 260, "Distribution of the scores")
+	c := newCanvas(520, 330, "Distribution of the scores")
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, s := range samples {
 		if !math.IsNaN(s.Score) {
