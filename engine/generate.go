@@ -24,6 +24,14 @@ type GenOptions struct {
 // token stops a prompt and is not returned, unless IgnoreEOS. What a prompt yields
 // does not depend on the prompts beside it, up to rounding.
 func (m *Model) Generate(ctx context.Context, prompts [][]int32, o GenOptions, p Progress) ([][]int32, error) {
+	for i, ids := range prompts {
+		if len(ids) == 0 {
+			return nil, fmt.Errorf("engine: prompt %d is empty: there is nothing to continue", i)
+		}
+		if err := m.checkIDs(ids); err != nil {
+			return nil, fmt.Errorf("engine: prompt %d: %w", i, err)
+		}
+	}
 	out := make([][]int32, len(prompts))
 	batch := o.Batch
 	if batch < 1 {
@@ -43,16 +51,11 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 	if o.MaxTokens < 1 {
 		return nil
 	}
-	longest := 0
 	feeds := make([]Feed, len(prompts))
 	for i, ids := range prompts {
-		if len(ids) == 0 {
-			return fmt.Errorf("engine: prompt %d is empty: there is nothing to continue", first+i)
-		}
-		longest = max(longest, len(ids))
 		feeds[i] = Feed{Seq: i, IDs: ids}
 	}
-	s := m.NewSession(len(prompts), longest+o.MaxTokens)
+	s := m.NewSession(len(prompts))
 	for len(feeds) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -75,7 +75,7 @@ func TestReferenceModels(t *testing.T) {
 func checkGenerate(t *testing.T, m *engine.Model, r refResult, tol float64) {
 	ids := m.Tokenizer.Encode(r.Prompt, tokenizer.EncodeOptions{Special: true})
 	require.Equal(t, r.PromptIDs, ids)
-	logits, err := m.NewSession(1, len(ids)).Feed([]engine.Feed{{Seq: 0, IDs: ids}})
+	logits, err := m.NewSession(1).Feed([]engine.Feed{{Seq: 0, IDs: ids}})
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Top5F64)
 	for _, want := range r.Top5F64 {

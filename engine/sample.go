@@ -1,5 +1,7 @@
 package engine
 
+import "fmt"
+
 // Sample is one sequence for training, attribution or scoring.
 type Sample struct {
 	// IDs are the tokens of the sequence, BOS and EOS included where wanted.
@@ -18,4 +20,27 @@ func (s Sample) NTargets() int {
 		}
 	}
 	return n
+}
+
+// check says what m cannot take: a sample without tokens, a mask of another length,
+// a token that the model has not.
+func (m *Model) check(samples []Sample) error {
+	for i, s := range samples {
+		if len(s.IDs) == 0 || len(s.Mask) != len(s.IDs) {
+			return fmt.Errorf("engine: sample %d has %d tokens and a mask of %d, want at least one token and a mask as long", i, len(s.IDs), len(s.Mask))
+		}
+		if err := m.checkIDs(s.IDs); err != nil {
+			return fmt.Errorf("engine: sample %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkIDs(ids []int32) error {
+	for t, id := range ids {
+		if id < 0 || int(id) >= m.Config.NVocab {
+			return fmt.Errorf("token %d is %d, the vocabulary has %d", t, id, m.Config.NVocab)
+		}
+	}
+	return nil
 }

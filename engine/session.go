@@ -10,7 +10,6 @@ import (
 // keys and values. It runs the same layer functions as Trace.
 type Session struct {
 	m     *Model
-	max   int
 	lens  []int     // tokens fed to each sequence
 	cache [][]nn.KV // [layer][sequence]
 	st    *nn.BlockState
@@ -24,15 +23,15 @@ type Feed struct {
 	IDs []int32
 }
 
-// NewSession returns a session of nSeqs empty sequences of at most maxTokens tokens each.
-func (m *Model) NewSession(nSeqs, maxTokens int) *Session {
-	s := &Session{m: m, max: maxTokens, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
+// NewSession returns a session of nSeqs empty sequences. Its memory grows with what they are fed.
+func (m *Model) NewSession(nSeqs int) *Session {
+	s := &Session{m: m, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
 	kv := m.Config.NKVHeads * m.Config.DHead
 	s.cache = make([][]nn.KV, m.Config.NLayers)
 	for l := range s.cache {
 		s.cache[l] = make([]nn.KV, nSeqs)
 		for i := range s.cache[l] {
-			s.cache[l][i] = nn.KV{K: nn.NewMat(maxTokens, kv), V: nn.NewMat(maxTokens, kv)}
+			s.cache[l][i] = nn.KV{K: nn.NewMat(0, kv), V: nn.NewMat(0, kv)}
 		}
 	}
 	return s
@@ -42,21 +41,21 @@ func (m *Model) NewSession(nSeqs, maxTokens int) *Session {
 func (s *Session) Len(seq int) int { return s.lens[seq] }
 
 // Feed appends tokens to different sequences and returns the logits after the last
-// token of each, [len(feeds), V]. It fails when a sequence would exceed its maximum.
+// token of each, [len(feeds), V].
 func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m, cfg := s.m, &s.m.Config
 	var ids, pos []int32
 	segs := make([]nn.Segment, len(feeds))
 	for i, f := range feeds {
-		past := s.lens[f.Seq]
-		if len(f.IDs) == 0 || past+len(f.IDs) > s.max {
-			return nn.Mat{}, fmt.Errorf("engine: a sequence of %d tokens cannot take %d more, at most %d", past, len(f.IDs), s.max)
+		if len(f.IDs) == 0 {
+			return nn.Mat{}, fmt.Errorf("engine: sequence %d is fed no tokens", f.Seq)
 		}
+		if err := m.checkIDs(f.IDs); err != nil {
+			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
+		}
+		past := s.lens[f.Seq]
 		segs[i] = nn.Segment{Start: len(ids), N: len(f.IDs), Past: past}
 		for j, id := range f.IDs {
-			if id < 0 || int(id) >= cfg.NVocab {
-				return nn.Mat{}, fmt.Errorf("engine: token id %d is outside the vocabulary of %d", id, cfg.NVocab)
-			}
 			ids, pos = append(ids, id), append(pos, int32(past+j))
 		}
 	}
@@ -68,7 +67,10 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	s.st.Resize(n)
 	for l := range m.w.blocks {
 		for i, f := range feeds {
-			segs[i].KV = &s.cache[l][f.Seq]
+			kv := &s.cache[l][f.Seq]
+			reserve(&kv.K, segs[i].Past+segs[i].N)
+			reserve(&kv.V, segs[i].Past+segs[i].N)
+			segs[i].KV = kv
 		}
 		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
 		x, y = y, x
@@ -83,4 +85,14 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	logits := nn.NewMat(len(feeds), cfg.NVocab)
 	m.output(logits, normed)
 	return logits, nil
+}
+
+// reserve makes m at least n rows long, at least doubling what it lengthens.
+func reserve(m *nn.Mat, n int) {
+	if n <= m.Rows {
+		return
+	}
+	longer := nn.NewMat(max(n, 2*m.Rows), m.Cols)
+	copy(longer.Data, m.Data)
+	*m = longer
 }
