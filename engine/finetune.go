@@ -43,6 +43,9 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 	if o.Batch < 1 || o.Epochs < 1 {
 		return fmt.Errorf("engine: epochs is %d and batch %d, want at least 1", o.Epochs, o.Batch)
 	}
+	if err := m.check(samples); err != nil {
+		return err
+	}
 	perEpoch := (len(samples) + o.Batch - 1) / o.Batch
 	if o.Steps == 0 {
 		o.Steps = o.Epochs * perEpoch

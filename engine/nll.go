@@ -21,7 +21,7 @@ type NLL struct {
 	N   int
 }
 
-// Mean returns nats per position.
+// Mean returns nats per position, NaN where none counts.
 func (n NLL) Mean() float64 { return n.Sum / float64(n.N) }
 
 // batchRows is how many rows one forward pass of NLL packs.
@@ -44,6 +44,9 @@ func Batches(samples []Sample, rows int) (runs [][2]int) {
 // NLL returns each sample's negative log-likelihood over the positions that count.
 // It stops early with the context's error.
 func (m *Model) NLL(ctx context.Context, samples []Sample, p Progress) ([]NLL, error) {
+	if err := m.check(samples); err != nil {
+		return nil, err
+	}
 	out := make([]NLL, len(samples))
 	t := m.NewTrace()
 	for _, run := range Batches(samples, batchRows) {

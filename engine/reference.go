@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"slices"
@@ -15,7 +14,8 @@ import (
 // Reference answers with the logits a model had when the reference was made, on a
 // fixed list of samples, without a second model: it keeps the final hidden states
 // (after the last norm) of every position and a frozen output matrix. The
-// logits are the same bits the model itself gave.
+// logits are the same bits the model itself gave, except that one or a few rows alone
+// go through other kernels than many, with another order of sums.
 //
 // That is T·D numbers instead of T·V: at 7B and the Llama vocabulary an eighth.
 type Reference struct {
@@ -30,6 +30,9 @@ type Reference struct {
 // logits later. With a directory, the hidden states go to a file there,
 // which Close removes; with "" they stay in memory.
 func (m *Model) NewReference(ctx context.Context, samples []Sample, dir string, p Progress) (*Reference, error) {
+	if err := m.check(samples); err != nil {
+		return nil, err
+	}
 	r := &Reference{head: &Model{Config: m.Config, Ctx: m.Ctx}}
 	r.head.w.output, r.head.w.outputBias = frozen(m.w.output), frozen(m.w.outputBias)
 	for _, s := range samples {
@@ -99,7 +102,7 @@ func (r *Reference) get(dst []float32, row int) error {
 		return nil
 	}
 	buf := make([]byte, 4*d)
-	if _, err := io.ReadFull(io.NewSectionReader(r.file, int64(4*row*d), int64(len(buf))), buf); err != nil {
+	if _, err := r.file.ReadAt(buf, int64(4*row*d)); err != nil {
 		return fmt.Errorf("engine: hidden states of the reference: %w", err)
 	}
 	copy(dst, float32sLE(buf))

@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"fmt"
-
-	"github.com/guardcpu/guardcpu/engine/nn"
-)
+import "github.com/guardcpu/guardcpu/engine/nn"
 
 // Trace runs packed batches forwards, and backwards into a gradient sink.
 //
@@ -13,7 +9,7 @@ import (
 // recomputes a block when it needs its inside; KeepBlocks keeps everything instead.
 type Trace struct {
 	// KeepBlocks keeps what is inside every block between Forward and Backward:
-	// more memory, no recomputation. The results are the same bits.
+	// more memory, no recomputation. The results are the same bits. Set it before Forward.
 	KeepBlocks bool
 
 	m        *Model
@@ -57,19 +53,14 @@ func (t *Trace) Start(sample int) int { return t.segs[sample].Start }
 // NRows returns the number of rows of the batch.
 func (t *Trace) NRows() int { return len(t.ids) }
 
-// Position returns the sample of a row and the token's place in it.
-func (t *Trace) Position(row int) (sample, pos int) {
-	return int(t.sampleOf[row]), int(t.pos[row])
-}
-
 // pack lays the samples one after the other.
 func (t *Trace) pack(samples []Sample) {
+	if err := t.m.check(samples); err != nil {
+		panic(err.Error())
+	}
 	t.samples = samples
 	t.ids, t.pos, t.sampleOf, t.segs = t.ids[:0], t.pos[:0], t.sampleOf[:0], t.segs[:0]
 	for s, smp := range samples {
-		if len(smp.IDs) == 0 || len(smp.Mask) != len(smp.IDs) {
-			panic(fmt.Sprintf("engine: Trace: sample %d has %d tokens and a mask of %d", s, len(smp.IDs), len(smp.Mask)))
-		}
 		t.segs = append(t.segs, nn.Segment{Start: len(t.ids), N: len(smp.IDs)})
 		for i, id := range smp.IDs {
 			t.ids = append(t.ids, id)
@@ -100,7 +91,8 @@ func (t *Trace) state(l int) *nn.BlockState {
 	return t.states[l]
 }
 
-// Forward computes the blocks for a batch of samples.
+// Forward computes the blocks for a batch of samples. It panics on an empty sample, a
+// mask of another length, and a token that the model has not.
 func (t *Trace) Forward(samples []Sample) { t.forward(samples, true) }
 
 // forward runs the blocks; without keepInputs, two buffers serve all of them and

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -253,9 +254,10 @@ func TestReferenceKeepsTheLogits(t *testing.T) {
 			tr.Forward(samples)
 			var rows []int
 			var at []engine.Place
-			for r := range tr.NRows() {
-				s, pos := tr.Position(r)
-				rows, at = append(rows, r), append(at, engine.Place{Sample: s, Pos: pos})
+			for s, sample := range samples {
+				for pos := range sample.IDs {
+					rows, at = append(rows, tr.Start(s)+pos), append(at, engine.Place{Sample: s, Pos: pos})
+				}
 			}
 			want := nn.NewMat(len(rows), m.Config.NVocab)
 			tr.Losses(rows, func(c *engine.Chunk) {
@@ -298,8 +300,47 @@ func TestSampling(t *testing.T) {
 	assert.NotEqual(t, a, gen(hot))
 	_, err := m.Generate(context.Background(), [][]int32{{}}, engine.GenOptions{MaxTokens: 1}, nil)
 	assert.ErrorContains(t, err, "prompt 0 is empty")
-	ctx, cancel := context.WithCancel(context.Background())
+	_, err = m.Generate(context.Background(), [][]int32{{1}, {1, -1}}, engine.GenOptions{MaxTokens: 1}, nil)
+	assert.EqualError(t, err, "engine: prompt 1: token 1 is -1, the vocabulary has 31")
+	// a limit far off costs no memory
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err = m.Generate(ctx, prompts, engine.GenOptions{MaxTokens: math.MaxInt, IgnoreEOS: true}, nil)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	ctx, cancel = context.WithCancel(context.Background())
 	cancel()
 	_, err = m.Generate(ctx, prompts, hot, nil)
 	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// Samples of another model's vocabulary, and malformed ones, are errors where an error can be
+// returned, and nothing has happened then.
+func TestSamplesThatAModelCannotTake(t *testing.T) {
+	ctx := context.Background()
+	for want, bad := range map[string]engine.Sample{
+		"engine: sample 1 has 0 tokens and a mask of 0, want at least one token and a mask as long": {},
+		"engine: sample 1 has 2 tokens and a mask of 1, want at least one token and a mask as long": {IDs: []int32{1, 2}, Mask: []bool{true}},
+		"engine: sample 1: token 1 is 31, the vocabulary has 31":                                    {IDs: []int32{1, 31}, Mask: []bool{true, true}},
+		"engine: sample 1: token 0 is -1, the vocabulary has 31":                                    {IDs: []int32{-1, 3}, Mask: []bool{true, true}},
+	} {
+		m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+		m.TrainFull()
+		before := m.Snapshot()
+		samples := append(tiny.Samples(1, 9, 1), bad)
+		_, err := m.NLL(ctx, samples, nil)
+		assert.EqualError(t, err, want)
+		dir := t.TempDir()
+		_, err = m.NewReference(ctx, samples, dir, nil)
+		assert.EqualError(t, err, want)
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		assert.Empty(t, left)
+		assert.EqualError(t, engine.Finetune(ctx, m, samples, finetuneOptions(0.01, 1), nil), want)
+		tr, err := engine.NewTrainer(m, engine.DefaultTrainOptions())
+		require.NoError(t, err)
+		_, err = tr.Step([]engine.Term{engine.MeanNLL("x", samples[:1]), engine.MeanNLL("y", samples)})
+		assert.EqualError(t, err, want)
+		assert.Equal(t, before, m.Snapshot())
+		assert.PanicsWithValue(t, want, func() { m.NewTrace().Forward(samples) })
+	}
 }

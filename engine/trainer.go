@@ -100,8 +100,8 @@ func (tr *Trainer) Trace() *Trace { return tr.trace }
 
 func (tr *Trainer) rate(t int) float64 { return tr.o.LR * tr.sched.Share(t, tr.o.Warmup, tr.o.Steps) }
 
-// Step takes one step down the sum of the terms' losses. On a *DivergedError
-// nothing has changed.
+// Step takes one step down the sum of the terms' losses. On an error, such as a
+// *DivergedError, nothing has changed.
 func (tr *Trainer) Step(terms []Term) (StepStats, error) {
 	if tr.grads == nil {
 		tr.grads = NewGrads(tr.m)
@@ -109,6 +109,9 @@ func (tr *Trainer) Step(terms []Term) (StepStats, error) {
 	st := StepStats{Step: tr.step, LR: tr.rate(tr.step)}
 	tr.grads.Zero()
 	for _, term := range terms {
+		if err := tr.m.check(term.Samples); err != nil {
+			return st, err
+		}
 		tr.trace.Forward(term.Samples)
 		rows, f := term.Loss(tr.trace)
 		losses := tr.trace.Backward(rows, f, NewAccumulate(tr.grads))
