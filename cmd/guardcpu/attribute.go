@@ -45,7 +45,7 @@ func (o *scoreOptions) flags() []cli.Flag {
 				return trimPackage(err)
 			}},
 		&cli.StringFlag{Name: "score", Usage: "`NAME` of the score: " + strings.Join(kinds, ", "), Value: o.Kind, Destination: &o.Kind, Category: "attribution", Validator: oneOf(kinds...)},
-		&cli.StringFlag{Name: "score-loss", Usage: "loss of a sample: mean or sum over its answer tokens", Value: string(o.TokenLoss), Destination: &o.tokenLoss, Category: "attribution", Validator: oneOf(string(guard.TokenMean), string(guard.TokenSum))},
+		&cli.StringFlag{Name: "score-loss", Usage: "`LOSS` of a sample: mean or sum over its answer tokens", Value: string(o.TokenLoss), Destination: &o.tokenLoss, Category: "attribution", Validator: oneOf(string(guard.TokenMean), string(guard.TokenSum))},
 		&cli.IntFlag{Name: "retain-samples", Usage: "take the mean gradient of `N` random retain samples and give standard errors; 0 takes all", Destination: &o.RetainSamples, Category: "attribution", Validator: atLeast(0)},
 		&cli.IntFlag{Name: "score-groups", Usage: "`N` groups of retain samples for the standard errors", Value: o.Groups, Destination: &o.Groups, Category: "attribution", Validator: atLeast(1)},
 		&cli.IntFlag{Name: "score-batch-tokens", Usage: "pack about `N` tokens into a batch; changes scores by rounding only", Value: o.BatchTokens, Destination: &o.BatchTokens, Category: "attribution", Validator: atLeast(1)},

@@ -1,3 +1,20 @@
+// Command guardcpu removes data from a language model on CPU, from a GGUF file to a
+// GGUF file. `guardcpu run` does all of it; the other commands do one step each, and
+// `guardcpu COMMAND --help` explains them.
+//
+// It introduces the packages below it to each other: gguf reads and writes models,
+// engine computes and trains, tofu reads question-answer data and measures, guard
+// scores, weighs and unlearns. Standard output has results alone (with --json one JSON
+// value), standard error the progress and, if a command fails, one line: program,
+// file, place, cause, what to do. Exit statuses are in errors.go.
+//
+// Invariants, each with a test:
+//   - nothing is written before all inputs and outputs have been checked;
+//   - every file is whole or absent, an input is never written to, and an output
+//     that exists is replaced only with --force;
+//   - config.yaml of a run directory gives the same bytes again, with any number of
+//     threads;
+//   - the program links no package that could speak to a network or start programs.
 package main
 
 import (

@@ -129,15 +129,3 @@ func (m *manifest) addOutput(ctx context.Context, role, path string) error {
 	m.Outputs = append(m.Outputs, out)
 	return nil
 }
-
-// sum returns the hash of an input or output by its role.
-func (m *manifest) sum(role string) string {
-	for _, list := range [][]input{m.Inputs, m.Outputs} {
-		for _, in := range list {
-			if in.Role == role {
-				return in.SHA256
-			}
-		}
-	}
-	return ""
-}

@@ -92,15 +92,7 @@ func openGGUF(path string) (*gguf.File, error) {
 	return f, nil
 }
 
-// openModel opens a model to compute with.
-func openModel(path string, threads int) (*engine.Model, error) {
-	f, err := openGGUF(path)
-	if err != nil {
-		return nil, err
-	}
-	return loadModel(f, threads)
-}
-
+// loadModel makes a model of an open file, to compute with.
 func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)

@@ -55,9 +55,9 @@ func runCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on, such as TOFU's forget10_perturbed; without it the forget set", Destination: &o.forgetEval, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "gold", Usage: "the model that never saw the forget set: a GGUF `FILE`, or train to make it from --model and the retain set", Destination: &o.gold, TakesFile: true, Category: "evaluation"},
-		&cli.StringFlag{Name: "epoch-scores", Usage: "what is measured after each epoch of unlearning: probability, none", Value: "probability", Destination: &o.epochScores, Category: "evaluation", Validator: oneOf("probability", "none")},
+		&cli.StringFlag{Name: "epoch-scores", Usage: "`WHAT` is measured after each epoch of unlearning: probability, none", Value: "probability", Destination: &o.epochScores, Category: "evaluation", Validator: oneOf("probability", "none")},
 
-		&cli.StringFlag{Name: "finetune", Usage: "teach the model both sets first: yes, no, or auto (unless it knows the forget set, see --known)", Value: "auto", Destination: &o.tuning, Category: "fine-tuning", Validator: oneOf("auto", "yes", "no")},
+		&cli.StringFlag{Name: "finetune", Usage: "`WHEN` to teach the model both sets first: yes, no, or auto (unless it knows the forget set, see --known)", Value: "auto", Destination: &o.tuning, Category: "fine-tuning", Validator: oneOf("auto", "yes", "no")},
 		&cli.BoolFlag{Name: "no-finetune", Usage: "the same as --finetune no", Destination: &o.noTuning, Category: "fine-tuning"},
 		&cli.FloatFlag{Name: "known", Usage: "the model knows the forget set if the mean probability of its answers, a token, is at least `P`", Value: 0.5, Destination: &o.known, Category: "fine-tuning", Validator: nonNegative},
 	}
@@ -156,14 +156,13 @@ type run struct {
 	inputs    []input
 
 	// What comes out.
-	tuned    bool    // the model was fine-tuned here
-	knew     float64 // mean probability of the forget answers in the given model
-	weights  *weighted
-	logs     map[string]*tofu.Logs
-	metrics  metricsFile
-	first    [2]*tofu.Logs // baseline and guard of the first seed
-	paths    []path
-	modelSum string
+	tuned   bool    // the model was fine-tuned here
+	knew    float64 // mean probability of the forget answers in the given model
+	weights *weighted
+	logs    map[string]*tofu.Logs
+	metrics metricsFile
+	first   [2]*tofu.Logs // baseline and guard of the first seed
+	paths   []path
 }
 
 // path is what was measured after each epoch of one unlearning.

@@ -68,9 +68,9 @@ func (r *run) summary() []string {
 			if before.N == 0 {
 				continue
 			}
-			s := fmt.Sprintf("%s %.3f before, %.3f plain, %.3f GUARD", metric[1], before.Mean, plain.Mean, guard.Mean)
+			s := fmt.Sprintf("%s %s before, %s plain, %s GUARD", metric[1], report.Number(before.Mean), report.Number(plain.Mean), report.Number(guard.Mean))
 			if gold.N > 0 {
-				s += fmt.Sprintf(", %.3f retrained", gold.Mean)
+				s += fmt.Sprintf(", %s retrained", report.Number(gold.Mean))
 			}
 			parts = append(parts, s)
 		}
@@ -113,13 +113,11 @@ func verdict(rows []report.SacrificeRow, method string, seeds int) string {
 		parts = append(parts, fmt.Sprintf("GUARD sacrificed less than plain %s in %s", method, list(lower)))
 	}
 	if len(higher) > 0 {
-		s := fmt.Sprintf("did not sacrifice less in %s", list(higher))
 		if len(lower) == 0 {
-			s = fmt.Sprintf("GUARD %s than plain %s", s, method)
+			parts = append(parts, fmt.Sprintf("GUARD did not sacrifice less than plain %s: not in %s", method, list(higher)))
 		} else {
-			s = "it " + s
+			parts = append(parts, fmt.Sprintf("it did not in %s", list(higher)))
 		}
-		parts = append(parts, s)
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "no sacrifice rate is defined, so GUARD and the plain method cannot be compared by it")

@@ -59,12 +59,13 @@ func trainFlags(prefix, category string, o *engine.TrainOptions) []cli.Flag {
 	return []cli.Flag{
 		&cli.FloatFlag{Name: prefix + "lr", Usage: "peak learning rate `LR`", Value: o.LR, Destination: &o.LR, Category: category, Validator: nonNegative},
 		&cli.StringFlag{Name: prefix + "schedule", Usage: "`SCHEDULE` of the learning rate: " + strings.Join(schedules, ", "), Value: o.Schedule, Destination: &o.Schedule, Category: category, Validator: oneOf(schedules...)},
-		&cli.IntFlag{Name: prefix + "warmup", Usage: "updates over which the learning rate rises; -1: those of one epoch", Value: -1, Destination: &o.Warmup, Category: category, Validator: atLeast(-1)},
+		&cli.IntFlag{Name: prefix + "warmup", Usage: "updates `N` over which the learning rate rises; -1: those of one epoch", Value: -1, Destination: &o.Warmup, Category: category, Validator: atLeast(-1)},
 		&cli.StringFlag{Name: prefix + "optimizer", Usage: "`NAME` of the optimizer: " + strings.Join(optimizers, ", "), Value: o.Optimizer, Destination: &o.Optimizer, Category: category, Validator: oneOf(optimizers...)},
 		&cli.FloatFlag{Name: prefix + "weight-decay", Usage: "decoupled weight decay `D`, not on norms and biases", Value: o.WeightDecay, Destination: &o.WeightDecay, Category: category, Validator: nonNegative},
 		&cli.FloatFlag{Name: prefix + "clip", Usage: "largest gradient norm `C`; 0 clips nothing", Value: o.Clip, Destination: &o.Clip, Category: category, Validator: nonNegative},
 		&cli.FloatFlag{Name: prefix + "beta1", Usage: "AdamW's decay `B` of the first moment", Value: o.Beta1, Destination: &o.Beta1, Category: category, Validator: share},
 		&cli.FloatFlag{Name: prefix + "beta2", Usage: "AdamW's decay `B` of the second moment", Value: o.Beta2, Destination: &o.Beta2, Category: category, Validator: share},
+		&cli.FloatFlag{Name: prefix + "eps", Usage: "AdamW's `EPS`, added to the root of the second moment", Value: o.Eps, Destination: &o.Eps, Category: category, Validator: positive},
 		&cli.FloatFlag{Name: prefix + "momentum", Usage: "SGD's momentum `M`", Value: o.Momentum, Destination: &o.Momentum, Category: category, Validator: share},
 	}
 }

@@ -36,7 +36,7 @@ func (o *unlearnOptions) flags() []cli.Flag {
 		&cli.FloatFlag{Name: "epochs", Usage: "passes `N` over the forget set", Value: o.Epochs, Destination: &o.Epochs, Category: "unlearning", Validator: positive},
 		&cli.IntFlag{Name: "batch", Usage: "forget samples `N` a step", Value: o.Batch, Destination: &o.Batch, Category: "unlearning", Validator: atLeast(1)},
 		&cli.IntFlag{Name: "micro-batch", Usage: "samples `N` over which tokens are averaged; 0: the whole batch, 4: as TOFU's runs", Destination: &o.MicroBatch, Category: "unlearning", Validator: atLeast(0)},
-		&cli.StringFlag{Name: "kl", Usage: "positions of km's divergence: all, answer, or tofu (all, divided by TOFU's padded length)", Value: string(o.KL), Destination: &o.kl, Category: "unlearning",
+		&cli.StringFlag{Name: "kl", Usage: "`POSITIONS` of km's divergence: all, answer, or tofu (all, divided by TOFU's padded length)", Value: string(o.KL), Destination: &o.kl, Category: "unlearning",
 			Validator: oneOf(string(guard.KLAll), string(guard.KLTOFU), string(guard.KLAnswer))},
 		&cli.StringFlag{Name: "refusals", Usage: "`FILE` of po's refusing answers, one a line; some are built in", Destination: &o.refusals, TakesFile: true, Category: "unlearning"},
 	}, trainFlags("", "unlearning", &o.TrainOptions)...)

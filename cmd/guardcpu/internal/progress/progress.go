@@ -15,8 +15,12 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// interval is the time between two plain lines, and the time work may take before the first.
-const interval = 5 * time.Second
+const (
+	// interval is the time between two plain lines, and the time work may take before the first.
+	interval = 5 * time.Second
+	// patience is the time work may take before it gets a bar.
+	patience = 500 * time.Millisecond
+)
 
 // Reporter shows one task at a time. Its methods may be called from any goroutine.
 type Reporter struct {
@@ -51,8 +55,16 @@ type state struct {
 // New returns a reporter on w. Bars are drawn only when w is a terminal and TERM is
 // not "dumb"; they use no colour, so NO_COLOR has nothing to switch off.
 func New(w io.Writer) *Reporter {
-	terminal := cupwriter.New(w, false).IsTerminal() && os.Getenv("TERM") != "dumb"
-	return &Reporter{w: w, bars: terminal, now: time.Now}
+	return &Reporter{w: w, bars: canDraw(w), now: time.Now}
+}
+
+func canDraw(w io.Writer) bool {
+	t := cupwriter.New(w, false)
+	if !t.IsTerminal() || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, height, err := t.GetTermSize()
+	return err == nil && width > 0 && height > 0
 }
 
 // Start begins a task, ending the one before if it still runs.
@@ -95,11 +107,14 @@ func (t *Task) Set(done, total int) {
 		return // another task has begun
 	}
 	t.state.Store(&state{done, total, t.state.Load().note})
+	now := t.r.now()
 	if t.r.bars {
-		t.draw()
+		if t.bar != nil || now.Sub(t.start) >= patience {
+			t.draw()
+		}
 		return
 	}
-	if now := t.r.now(); now.Sub(t.printed) >= interval {
+	if now.Sub(t.printed) >= interval {
 		t.printed = now
 		fmt.Fprintf(t.r.w, "%s: %s\n", t.name, t.line(now))
 	}

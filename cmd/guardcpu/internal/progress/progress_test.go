@@ -69,6 +69,8 @@ func TestBarDoesNotBlock(t *testing.T) {
 	var out bytes.Buffer
 	r := New(&out)
 	r.bars = true
+	start := time.Now()
+	r.now = func() time.Time { start = start.Add(patience); return start }
 	task := r.Start("bar")
 	for i := range 10 {
 		task.Set(i, 5+i)

@@ -83,6 +83,9 @@ func Of(v []float64) Value {
 			ss += (x - out.Mean) * (x - out.Mean)
 		}
 		out.SD = math.Sqrt(ss / float64(out.N-1))
+		if out.SD < 1e-12*math.Abs(out.Mean) {
+			out.SD = 0 // equal values, but for the rounding of their mean
+		}
 	}
 	return out
 }

@@ -128,6 +128,7 @@ func TestOf(t *testing.T) {
 	assert.InDelta(t, math.Sqrt(7), v.SD, 1e-15, "sample standard deviation of 1, 2, 6")
 	assert.Equal(t, "n/a", Of([]float64{math.NaN()}).String())
 	assert.Equal(t, "2.000", Of([]float64{2}).String())
+	assert.Equal(t, "0.100 ± 0.000", Of([]float64{0.1, 0.1, 0.1}).String())
 }
 
 func TestNumber(t *testing.T) {
