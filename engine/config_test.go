@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,9 +117,13 @@ func TestOpenNamesWhatIsNotThere(t *testing.T) {
 	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
 	_, err = m.Param("blk.7.attn_q.weight")
 	assert.ErrorContains(t, err, "has no tensor blk.7.attn_q.weight")
-	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 0, Alpha: 1}), "rank is 0")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 0, Alpha: 1}), "rank is 0, want 1 to the model's width 16")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1 << 30, Alpha: 1}), "rank is 1073741824")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: math.Inf(1)}), "alpha is +Inf")
+	m.TrainFull()
 	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"none"}}), "no block matrix matches")
 	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"["}}), "syntax error in pattern")
+	assert.Len(t, m.Trainable(), len(m.Params()), "what failed has changed nothing")
 }
 
 // Create is deterministic, and refuses shapes that make no model.

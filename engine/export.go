@@ -27,7 +27,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 		if t := o.Types[p.Name]; t != nil {
 			typ = t
 		}
-		if typ == p.Stored.Type && !m.changed(p) {
+		if typ == p.Stored.Type && !changed(p) {
 			continue
 		}
 		t, _ := m.File.Tensor(p.Name)
@@ -40,11 +40,21 @@ func (m *Model) Export(path string, o ExportOptions) error {
 }
 
 // changed says whether p differs from what the file holds.
-func (m *Model) changed(p *nn.Param) bool {
-	if p.Adapter != nil {
+func changed(p *nn.Param) bool {
+	if learnt(p) {
 		return true
 	}
-	return p.F32 != nil && !slices.Equal(p.F32, p.Stored.Dequantize())
+	if p.F32 == nil {
+		return false
+	}
+	stored := make([]float32, p.Cols)
+	for r := range p.Rows {
+		p.Stored.Unpack(stored, r, 0)
+		if !slices.Equal(stored, p.F32[r*p.Cols:(r+1)*p.Cols]) {
+			return true
+		}
+	}
+	return false
 }
 
 // pack returns p's present value as typ stores it.

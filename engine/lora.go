@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path"
+	"slices"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/simd"
@@ -23,16 +24,19 @@ func DefaultLoRAOptions() LoRAOptions {
 	return LoRAOptions{Rank: 8, Alpha: 16, Targets: []string{"blk.*.weight"}}
 }
 
-// TrainLoRA freezes the model as its file has it and gives each matrix that matches a
-// target a trainable adapter (Hu et al. 2021, arXiv:2106.09685): A is uniform in
-// ±1/√Cols, B is zero, so the model computes the same until it is trained.
+// TrainLoRA freezes the model as it is, merging adapters it has, and gives each block matrix
+// that matches a target a trainable adapter (Hu et al. 2021, arXiv:2106.09685): A is uniform
+// in ±1/√Cols, B is zero, so the model computes the same until it is trained. On an error
+// nothing has changed.
 func (m *Model) TrainLoRA(o LoRAOptions) error {
-	if o.Rank < 1 || !(o.Alpha > 0) {
-		return fmt.Errorf("engine: LoRA rank is %d and alpha %g, want positive", o.Rank, o.Alpha)
+	if o.Rank < 1 || o.Rank > m.Config.DModel {
+		return fmt.Errorf("engine: LoRA rank is %d, want 1 to the model's width %d", o.Rank, m.Config.DModel)
 	}
-	n := 0
+	if !(o.Alpha > 0) || math.IsInf(o.Alpha, 0) {
+		return fmt.Errorf("engine: LoRA alpha is %g, want a positive number", o.Alpha)
+	}
+	var targets []*nn.Param
 	for _, p := range m.params {
-		p.Trainable = false
 		if p.Rows == 1 || p == m.w.embed || p == m.w.output {
 			continue
 		}
@@ -44,9 +48,18 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 			}
 			hit = hit || ok
 		}
-		if !hit {
-			continue
+		if hit {
+			targets = append(targets, p)
 		}
+	}
+	if len(targets) == 0 {
+		return fmt.Errorf("engine: no block matrix matches the LoRA targets %q", o.Targets)
+	}
+	m.MergeLoRA()
+	for _, p := range m.params {
+		p.Trainable = false
+	}
+	for _, p := range targets {
 		rng := rand.New(rand.NewPCG(o.Seed, uint64(p.Index)))
 		a := &nn.Param{Index: p.Index, Name: p.Name + ".lora_a", Rows: o.Rank, Cols: p.Cols, Trainable: true}
 		b := &nn.Param{Index: p.Index, Name: p.Name + ".lora_b", Rows: p.Rows, Cols: o.Rank, Trainable: true}
@@ -56,39 +69,41 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 			a.F32[i] = float32((2*rng.Float64() - 1) * bound)
 		}
 		p.Adapter = &nn.Adapter{A: a, B: b, Scale: float32(o.Alpha / float64(o.Rank))}
-		n++
-	}
-	if n == 0 {
-		return fmt.Errorf("engine: no block matrix matches the LoRA targets %q", o.Targets)
 	}
 	return nil
 }
 
-// merged returns W + s·B·A in float32.
+// merged returns W + s·B·A in float32; without an adapter it may be p's own memory.
 func (m *Model) merged(p *nn.Param) []float32 {
-	w := p.F32
-	if w == nil || p.Adapter != nil {
+	ad, w := p.Adapter, p.F32
+	switch {
+	case w == nil:
 		w = p.Stored.Dequantize()
-		if p.F32 != nil {
-			copy(w, p.F32)
-		}
+	case ad != nil:
+		w = slices.Clone(w)
 	}
-	if ad := p.Adapter; ad != nil {
-		delta := make([]float32, p.Len())
-		m.Ctx.K.Gemm(m.Ctx.Par.For, delta, p.Cols, p.Rows, p.Cols, ad.A.Rows,
-			simd.Operand{Data: ad.B.F32, Stride: ad.B.Cols},
-			simd.Operand{Data: ad.A.F32, Stride: ad.A.Cols}, false)
-		m.Ctx.K.Axpy(w, ad.Scale, delta)
+	if ad != nil {
+		sb := slices.Clone(ad.B.F32)
+		m.Ctx.K.Scale(sb, ad.Scale)
+		m.Ctx.K.Gemm(m.Ctx.Par.For, w, p.Cols, p.Rows, p.Cols, ad.A.Rows,
+			simd.Operand{Data: sb, Stride: ad.B.Cols},
+			simd.Operand{Data: ad.A.F32, Stride: ad.A.Cols}, true)
 	}
 	return w
 }
 
+// learnt says whether p has an adapter that adds anything: B is no longer zero.
+func learnt(p *nn.Param) bool {
+	return p.Adapter != nil && slices.ContainsFunc(p.Adapter.B.F32, func(v float32) bool { return v != 0 })
+}
+
 // MergeLoRA adds every adapter to its matrix, which becomes float32, and removes it.
+// A matrix whose adapter has learnt nothing stays as it is.
 func (m *Model) MergeLoRA() {
 	for _, p := range m.params {
-		if p.Adapter != nil {
+		if learnt(p) {
 			p.F32 = m.merged(p)
-			p.Adapter = nil
 		}
+		p.Adapter = nil
 	}
 }

@@ -168,8 +168,10 @@ func (m *Model) Trainable() []*nn.Param {
 	return out
 }
 
-// TrainFull makes every parameter trainable, with a float32 master each.
+// TrainFull makes every parameter trainable, with a float32 master each. Adapters are
+// merged first.
 func (m *Model) TrainFull() {
+	m.MergeLoRA()
 	for _, p := range m.params {
 		if p.F32 == nil {
 			p.F32 = p.Stored.Dequantize()
@@ -229,6 +231,9 @@ func (m *Model) Restore(s *Snapshot) {
 		panic(fmt.Sprintf("engine: Restore: the snapshot has %d tensors, the model trains %d", len(s.values), len(ps)))
 	}
 	for i, p := range ps {
+		if len(p.F32) != len(s.values[i]) {
+			panic(fmt.Sprintf("engine: Restore: the snapshot has %d elements for %s, want %d", len(s.values[i]), p.Name, len(p.F32)))
+		}
 		copy(p.F32, s.values[i])
 	}
 }

@@ -273,3 +273,26 @@ func TestLossFallsAlongTheGradient(t *testing.T) {
 		}
 	}
 }
+
+// A trace may run backwards again; the logits of other rows in between do no harm.
+func TestBackwardTwice(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, keep := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			m.TrainFull()
+			samples := tiny.Samples(5, 12, 9)
+			want, losses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.KeepBlocks = keep })
+			tr := m.NewTrace()
+			tr.KeepBlocks = keep
+			tr.Forward(samples)
+			targets := tr.Targets()
+			rows, f := tr.CrossEntropy(targets, slices.Repeat([]float32{1}, len(targets)))
+			for range 2 {
+				g := engine.NewGrads(m)
+				assert.InDeltaSlice(t, losses[:3], tr.Losses(rows[:3], f), 1e-5)
+				assert.Equal(t, losses, tr.Backward(rows, f, engine.NewAccumulate(g)))
+				equalGrads(t, want, g, arch)
+			}
+		}
+	}
+}

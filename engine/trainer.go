@@ -139,7 +139,8 @@ func (tr *Trainer) Step(terms []Term) (StepStats, error) {
 // apply updates one parameter, in pieces shared by the workers.
 func (tr *Trainer) apply(p *nn.Param, g []float32, lr, scale float64) {
 	const piece = 1 << 14
-	i, decay := tr.index[p], p.Rows > 1
+	i, adapter := tr.index[p], p.Stored.Data == nil
+	decay := p.Rows > 1 || adapter // of rank 1, A has one row and is no vector
 	tr.m.Ctx.Par.For((p.Len()+piece-1)/piece, func(k int) {
 		tr.opt.Step(i, k*piece, min(p.Len(), (k+1)*piece), p.F32, g, lr, scale, decay)
 	})
