@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
@@ -154,6 +155,11 @@ func (k *keys) rope(dHead int, neox bool) (*nn.Rope, error) {
 			return nil, fmt.Errorf("engine: %s: rope_freqs.weight is type %v with dimensions %v, want F32 [%d]", k.f.Name, t.Type, t.Dims, r.Dim/2)
 		}
 		r.Factors = float32sLE(k.f.Data(t))
+		for i, v := range r.Factors {
+			if !(v > 0) || math.IsInf(float64(v), 0) {
+				return nil, fmt.Errorf("engine: %s: rope_freqs.weight[%d] is %g, want a positive number", k.f.Name, i, v)
+			}
+		}
 	}
 	return r, k.err
 }

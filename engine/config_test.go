@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"encoding/binary"
 	"math"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // rewritten opens a tiny model after keys were set; a nil value removes the key,
 // by giving it another name.
-func rewritten(t *testing.T, arch string, set map[string]any, drop func(name string) bool) error {
+func rewritten(t *testing.T, arch string, set map[string]any, drop func(name string) bool, extra ...gguf.TensorData) error {
 	t.Helper()
 	f, err := gguf.Open(tiny.Path(t, tiny.Shape(arch)))
 	require.NoError(t, err)
@@ -44,7 +45,7 @@ func rewritten(t *testing.T, arch string, set map[string]any, drop func(name str
 		tensors = append(tensors, gguf.TensorData{Name: tn.Name, Type: tn.Type, Dims: tn.Dims, Bytes: func() ([]byte, error) { return f.Data(tn), nil }})
 	}
 	path := filepath.Join(t.TempDir(), "m.gguf")
-	require.NoError(t, gguf.Write(path, kvs, tensors))
+	require.NoError(t, gguf.Write(path, kvs, append(tensors, extra...)))
 	m, err := engine.Open(path, engine.Options{})
 	if err == nil {
 		m.Close()
@@ -101,6 +102,30 @@ func TestBadModels(t *testing.T) {
 	assert.ErrorContains(t, err, "tensor blk.1.ffn_up.bias is missing (phi2)")
 }
 
+// The angles' divisors of Llama 3 come with the weights.
+func TestRopeFactors(t *testing.T) {
+	for want, factors := range map[string][]float32{
+		"": {1, 2},
+		"m.gguf: rope_freqs.weight[1] is 0, want a positive number":               {1, 0},
+		"m.gguf: rope_freqs.weight[0] is NaN, want a positive number":             {float32(math.NaN()), 1},
+		"m.gguf: rope_freqs.weight[1] is +Inf, want a positive number":            {1, float32(math.Inf(1))},
+		"m.gguf: rope_freqs.weight is type F32 with dimensions [3], want F32 [2]": {1, 1, 1},
+	} {
+		var b []byte
+		for _, v := range factors {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+		}
+		err := rewritten(t, "llama", kvNone(), nil, gguf.TensorData{
+			Name: "rope_freqs.weight", Type: gguf.F32, Dims: []uint64{uint64(len(factors))}, Bytes: func() ([]byte, error) { return b, nil },
+		})
+		if want == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorContains(t, err, want)
+		}
+	}
+}
+
 func kvNone() map[string]any { return map[string]any{} }
 
 func ones32(n int) []int32 {
@@ -132,6 +157,21 @@ func TestCreate(t *testing.T) {
 	s := tiny.Shape("llama")
 	s.NHeads = 5
 	assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), "do not make a model")
+	for _, bad := range []func(*engine.Shape){
+		func(s *engine.Shape) { s.DModel = 0 },
+		func(s *engine.Shape) { s.NHeads = 0 },
+		func(s *engine.Shape) { s.NKVHeads = 0 },
+		func(s *engine.Shape) { s.NCtx = 0 },
+	} {
+		s := tiny.Shape("llama")
+		bad(&s)
+		assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), "do not make a model")
+	}
+	for _, dim := range []int{-2, 3, 6} {
+		s := tiny.Shape("llama")
+		s.RopeDim = dim
+		assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), "want an even number up to the head width 4")
+	}
 	s = tiny.Shape("llama")
 	s.Arch = "rwkv"
 	assert.ErrorContains(t, engine.Create(filepath.Join(t.TempDir(), "x"), s), `architecture "rwkv" is not known`)

@@ -42,9 +42,9 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("engine: Create: %w", err)
 	}
-	if s.NHeads < 1 || s.NKVHeads < 1 || s.DModel%max(1, s.NHeads) != 0 || s.NHeads%max(1, s.NKVHeads) != 0 || s.NLayers < 1 || s.DFF < 1 || s.NVocab < 1 {
-		return nil, nil, fmt.Errorf("engine: Create: width %d, %d layers, %d heads, %d KV heads, feed-forward %d, vocabulary %d do not make a model",
-			s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab)
+	if min(s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx) < 1 || s.DModel%s.NHeads != 0 || s.NHeads%s.NKVHeads != 0 {
+		return nil, nil, fmt.Errorf("engine: Create: width %d, %d layers, %d heads, %d KV heads, feed-forward %d, vocabulary %d, context %d do not make a model",
+			s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx)
 	}
 	std, eps, base := s.Std, s.Eps, s.RopeBase
 	if std == 0 {
@@ -60,6 +60,9 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	ropeDim := s.RopeDim
 	if ropeDim == 0 {
 		ropeDim = dHead
+	}
+	if ropeDim < 0 || ropeDim > dHead || ropeDim%2 != 0 {
+		return nil, nil, fmt.Errorf("engine: Create: rotary width is %d, want an even number up to the head width %d", ropeDim, dHead)
 	}
 	key := func(k string) string { return s.Arch + "." + k }
 	kvs := []gguf.KV{

@@ -10,7 +10,7 @@ type headState struct {
 	norm                 nn.NormState
 }
 
-// headFloats bounds the logits that are alive at once (64 MiB).
+// headFloats bounds the logits that are alive at once: 64 MiB, or 32 rows of a vocabulary beyond 512 Ki.
 const headFloats = 16 << 20
 
 // Chunk is some of the rows a loss was asked for, with their logits.

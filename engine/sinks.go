@@ -150,7 +150,8 @@ func (d *Dot) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
 }
 
 // perTensor forms one parameter's gradient at a time and hands it over when it is
-// complete, so that no more than a layer's largest gradients are alive at once.
+// complete, so that no more than a layer's gradients, and those of a tied embedding, are
+// alive at once.
 type perTensor struct {
 	ctx  *nn.Ctx
 	open map[*nn.Param][]float32

@@ -1,5 +1,5 @@
-// Package enginetest holds what tests of several packages need: the reference
-// data, tiny seeded models, and comparisons that fail on NaN.
+// Package enginetest finds the reference data for tests of several packages; tiny,
+// below it, makes small models.
 package enginetest
 
 import (
