@@ -22,7 +22,8 @@ type GenOptions struct {
 
 // Generate continues every prompt and returns the new tokens only. An end-of-sequence
 // token stops a prompt and is not returned, unless IgnoreEOS. What a prompt yields
-// does not depend on the prompts beside it, up to rounding.
+// does not depend on the prompts beside it, up to rounding. It is an error if a prompt is
+// empty or has a token that the model has not, or if a logit is not finite.
 func (m *Model) Generate(ctx context.Context, prompts [][]int32, o GenOptions, p Progress) ([][]int32, error) {
 	for i, ids := range prompts {
 		if len(ids) == 0 {
@@ -66,7 +67,11 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 		}
 		next := feeds[:0]
 		for i, f := range feeds {
-			id := pick(logits.Row(i), o, uint64(first+f.Seq), uint64(len(out[f.Seq])))
+			row := logits.Row(i)
+			if j := slices.IndexFunc(row, func(l float32) bool { return l-l != 0 }); j >= 0 { // NaN or ±Inf
+				return fmt.Errorf("engine: prompt %d: the logit of token %d at position %d is %g: the weights are damaged, or have diverged", first+f.Seq, j, s.Len(f.Seq), row[j])
+			}
+			id := pick(row, o, uint64(first+f.Seq), uint64(len(out[f.Seq])))
 			if !o.IgnoreEOS && m.Tokenizer.IsEOG(id) {
 				continue
 			}

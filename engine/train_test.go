@@ -313,6 +313,18 @@ func TestSampling(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
+func TestGenerateStopsAtLogitsThatAreNotFinite(t *testing.T) {
+	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	m.TrainFull()
+	p, err := m.Param("output_norm.weight")
+	require.NoError(t, err)
+	p.F32[0] = float32(math.NaN())
+	for _, temp := range []float64{0, 1} {
+		_, err = m.Generate(context.Background(), [][]int32{{1, 5}}, engine.GenOptions{MaxTokens: 2, Temp: temp}, nil)
+		assert.EqualError(t, err, "engine: prompt 0: the logit of token 0 at position 2 is NaN: the weights are damaged, or have diverged")
+	}
+}
+
 // Samples of another model's vocabulary, and malformed ones, are errors where an error can be
 // returned, and nothing has happened then.
 func TestSamplesThatAModelCannotTake(t *testing.T) {
