@@ -210,11 +210,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(out, 0o755); err != nil {
-				return ioError(fmt.Errorf("%s: %w", out, pathCause(err)), "")
-			}
-			path := filepath.Join(out, rundir.Scores)
-			if err := checkOutput(path, force, append(d.inputs(), model)...); err != nil {
+			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, append(d.inputs(), model)...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
 			if err := e.checkWeights(ctx, m); err != nil {
@@ -226,6 +222,10 @@ Examples:
 			start := time.Now()
 			w, err := e.attribute(ctx, m, retain, forget, o)
 			if err != nil {
+				return err
+			}
+			path := filepath.Join(out, rundir.Scores)
+			if err := makeDir(out); err != nil {
 				return err
 			}
 			if err := w.write(path, s.forget); err != nil {
@@ -241,6 +241,14 @@ Examples:
 			return nil
 		},
 	}
+}
+
+// makeDir makes a directory for outputs, if it is not there.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return ioError(fmt.Errorf("%s: %w", dir, pathCause(err)), "")
+	}
+	return nil
 }
 
 // readMultipliers reads the multipliers of n samples from a scores.jsonl.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -177,10 +176,7 @@ Examples:
 				return err
 			}
 			if out != "" {
-				if err := os.MkdirAll(out, 0o755); err != nil {
-					return ioError(fmt.Errorf("%s: %w", out, pathCause(err)), "")
-				}
-				if err := checkOutput(filepath.Join(out, rundir.Metrics), force, inputs...); err != nil {
+				if err := outputStatus(rundir.CheckIn(out, rundir.Metrics, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 					return err
 				}
 			}
@@ -193,6 +189,9 @@ Examples:
 					return err
 				}
 				if out != "" {
+					if err := makeDir(out); err != nil {
+						return err
+					}
 					if err := all[key].Write(filepath.Join(out, rundir.Logs, key)); err != nil {
 						return ioError(err, "")
 					}

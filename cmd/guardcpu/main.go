@@ -143,6 +143,7 @@ Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input
 		sub := make(e)
 		sub.OnUsageError = onUsageError
 		sub.HideHelpCommand = true
+		sub.DisableSliceFlagSeparator = true // a file name may hold a comma
 		sub.Flags = append(sub.Flags, commonFlags()...)
 		sub.Before = func(ctx context.Context, cmd *cli.Command) (context.Context, error) {
 			return ctx, applyConfig(cmd)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -59,6 +61,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	configOf := func(args ...string) string {
 		cmd := runCommand(e)
 		cmd.Flags = append(cmd.Flags, commonFlags()...)
+		cmd.DisableSliceFlagSeparator = true
 		var out []byte
 		cmd.Before = func(ctx context.Context, c *cli.Command) (context.Context, error) { return ctx, applyConfig(c) }
 		cmd.Action = func(_ context.Context, c *cli.Command) (err error) {
@@ -68,7 +71,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		require.NoError(t, cmd.Run(t.Context(), append([]string{"run"}, args...)))
 		return string(out)
 	}
-	first := configOf("--format", `Q: {question}\n#{answer}`, "--tau", "inf", "--lr", "1.5e-7", "--lora-targets", "blk.*.attn_q.weight,blk.0.*", "--seed", "18446744073709551615", "--model", "a: b.gguf", "--finetune-warmup", "-1", "--ignore-eos")
+	first := configOf("--format", `Q: {question}\n#{answer}`, "--tau", "inf", "--lr", "1.5e-7", "--lora-targets", "blk.*.attn_q.weight", "--lora-targets", "blk.0.*,x", "--seed", "18446744073709551615", "--model", "a: b.gguf", "--finetune-warmup", "-1", "--ignore-eos")
 	require.NoError(t, os.WriteFile("run.yaml", []byte(first), 0o600))
 	assert.Equal(t, first, configOf("--config", "run.yaml"))
 	second := configOf("--config", "run.yaml", "--lr", "0.25", "--ignore-eos=false")
@@ -215,6 +218,9 @@ func TestBadInput(t *testing.T) {
 		{"scores out of order", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--scores", "shuffled.jsonl"}, sets...), exitData, `shuffled\.jsonl: line 1: i is 1, want 0`},
 		{"scores are no scores", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--scores", "forget.jsonl"}, sets...), exitData, `forget\.jsonl: line 1: want`},
 		{"plain with scores", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--plain", "--scores", "scores.jsonl"}, sets...), exitUsage, `use one of them`},
+		{"attribute of a NaN", append([]string{"attribute", "--model", "nan.gguf", "--out", "s"}, sets...), exitModel, `is NaN`},
+		{"scores that exist", append([]string{"attribute", "--model", "model.gguf", "--out", "."}, sets...), exitOutput, `scores\.jsonl: output exists`},
+		{"eval into a file", append([]string{"eval", "--model", "model.gguf", "--out", "old.gguf/e"}, sets...), exitIO, `not writable: not a directory`},
 		{"attribute without output", append([]string{"attribute", "--model", "model.gguf"}, sets...), exitUsage, `use --out DIR`},
 		{"eval of nothing", []string{"eval"}, exitUsage, `no model is given`},
 		{"eval without data", []string{"eval", "--model", "model.gguf"}, exitUsage, `no data is given`},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"runtime"
 
 	"github.com/urfave/cli/v3"
 
@@ -94,9 +93,6 @@ func openGGUF(path string) (*gguf.File, error) {
 
 // loadModel makes a model of an open file, to compute with.
 func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
 	k, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}

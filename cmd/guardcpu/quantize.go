@@ -205,14 +205,19 @@ func writeError(err error) error {
 
 // checkOutput refuses an output that exists, is an input, or cannot be written.
 func checkOutput(path string, force bool, inputs ...string) error {
-	err := rundir.CheckOutput(path, force, inputs...)
+	return outputStatus(rundir.CheckOutput(path, force, inputs...), "give another name, or --force to replace it")
+}
+
+// outputStatus gives an error of the checks in rundir its exit status; remedy is for
+// an output that exists.
+func outputStatus(err error, remedy string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, rundir.ErrIsInput):
 		return outputError("give another name", "%w", err)
 	case errors.Is(err, rundir.ErrExists):
-		return outputError("give another name, or --force to replace it", "%w", err)
+		return outputError(remedy, "%w", err)
 	default:
 		return ioError(err, "")
 	}

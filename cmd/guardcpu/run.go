@@ -318,23 +318,10 @@ func (r *run) checkOutputs() error {
 			return err
 		}
 	}
-	parent := o.runs
 	if o.dir != "" {
-		if _, err := os.Lstat(o.dir); err == nil {
-			return outputError("give another directory", "%s: output exists", o.dir)
-		}
-		parent = filepath.Dir(filepath.Clean(o.dir))
+		return outputStatus(rundir.CheckNewDir(o.dir), "give another directory")
 	}
-	for { // the nearest directory there is
-		if _, err := os.Stat(parent); err == nil || parent == filepath.Dir(parent) {
-			break
-		}
-		parent = filepath.Dir(parent)
-	}
-	if err := rundir.CheckWritable(parent); err != nil {
-		return ioError(err, "use --run-dir or --runs for another place")
-	}
-	return nil
+	return outputStatus(rundir.CheckDir(o.runs), "use --run-dir or --runs for another place")
 }
 
 // encode turns the rows into samples.

@@ -26,7 +26,7 @@ func (o *modeOptions) flags() []cli.Flag {
 			Validator: oneOf("full", "lora")},
 		&cli.IntFlag{Name: "lora-rank", Usage: "rank `R` of the adapters", Value: d.Rank, Destination: &o.rank, Category: "training", Validator: atLeast(1)},
 		&cli.FloatFlag{Name: "lora-alpha", Usage: "`ALPHA`: an adapter is scaled by ALPHA/R", Value: d.Alpha, Destination: &o.alpha, Category: "training", Validator: positive},
-		&cli.StringSliceFlag{Name: "lora-targets", Usage: "`PATTERNS` of the tensors that get an adapter", Value: d.Targets, Destination: &o.loraTargets, Category: "training"},
+		&cli.StringSliceFlag{Name: "lora-targets", Usage: "`PATTERN` of the tensors that get an adapter; may be given several times", Value: d.Targets, Destination: &o.loraTargets, Category: "training"},
 	}
 }
 

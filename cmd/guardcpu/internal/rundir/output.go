@@ -46,6 +46,37 @@ func CheckWritable(dir string) error {
 	return os.Remove(f.Name())
 }
 
+// CheckIn says before work starts whether the directory dir, which need not exist
+// yet, can hold the file name, in the sense of CheckOutput.
+func CheckIn(dir, name string, force bool, inputs ...string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return CheckOutput(filepath.Join(dir, name), force, inputs...)
+	}
+	return CheckWritable(existing(dir))
+}
+
+// CheckNewDir says whether the directory dir, which must not exist, can be made.
+func CheckNewDir(dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("%s: %w", dir, ErrExists)
+	}
+	return CheckWritable(existing(dir))
+}
+
+// CheckDir says whether files can be made in dir, which need not exist yet.
+func CheckDir(dir string) error { return CheckWritable(existing(dir)) }
+
+// existing is path, or the nearest directory above it that exists.
+func existing(path string) string {
+	path = filepath.Clean(path)
+	for {
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
 // cause is the reason inside an error that also names a temporary file.
 func cause(err error) error {
 	var p *fs.PathError
