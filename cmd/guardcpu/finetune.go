@@ -153,7 +153,7 @@ func provenance(what string, seed uint64) []gguf.KV {
 // export writes the model and reads it back with the strict reader.
 func (e *env) export(m *engine.Model, path string, set []gguf.KV) error {
 	if err := m.Export(path, engine.ExportOptions{Set: set}); err != nil {
-		return writeError(err)
+		return writeError(path, err)
 	}
 	f, err := gguf.Open(path)
 	if err != nil {

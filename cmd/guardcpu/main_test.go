@@ -398,6 +398,20 @@ func TestProcess(t *testing.T) {
 	require.NoError(t, w.Close())
 	assert.FileExists(t, "piped/report.html")
 
+	// A full disk: no file may be larger than four blocks of 512 bytes.
+	for _, args := range []string{"quantize --type F16 --out full.gguf --model model.gguf", "finetune --model model.gguf --data retain.jsonl --epochs 1 --out full.gguf"} {
+		out, err = exec.Command("sh", "-c", "ulimit -f 4; exec ./guardcpu "+args).CombinedOutput()
+		var exit *exec.ExitError
+		require.True(t, errors.As(err, &exit), string(out))
+		assert.Equal(t, exitIO, exit.ExitCode(), string(out))
+		assert.Equal(t, "guardcpu: full.gguf: file too large; nothing has been written\n", string(out))
+		left, err := filepath.Glob("*full*")
+		require.NoError(t, err)
+		hidden, err := filepath.Glob(".*full*")
+		require.NoError(t, err)
+		assert.Empty(t, append(left, hidden...), "no half of a file is left")
+	}
+
 	var stderr strings.Builder
 	cmd = exec.Command(bin, tinyRun("--run-dir", "stopped", "--epochs", "100000", "--out", "out.gguf")...)
 	cmd.Stderr = &stderr

@@ -154,7 +154,7 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 		set = append(set, gguf.KV{Key: "general.quantization_version", Value: uint32(2)}) // ggml's GGML_QNT_VERSION
 	}
 	if err := gguf.Rewrite(out, f, set, replace); err != nil {
-		return nil, writeError(err)
+		return nil, writeError(out, err)
 	}
 	task.Done()
 	g, err := gguf.Open(out) // what was written must read
@@ -190,16 +190,22 @@ func repack(f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) 
 	return packed, nil
 }
 
-// writeError gives an error of writing a model its exit status.
-func writeError(err error) error {
+// nothingWritten is the remedy of an output that could not be completed.
+const nothingWritten = "nothing has been written"
+
+// writeError gives an error of writing the model path its exit status.
+func writeError(path string, err error) error {
 	var s *statusError
+	var v *quant.ValueError
 	switch {
 	case errors.As(err, &s) || errors.Is(err, context.Canceled):
 		return err
+	case errors.As(err, &v): // a weight that training has made too large, or NaN
+		return &statusError{status: exitDiverged, err: err, remedy: nothingWritten}
 	case errors.Is(err, gguf.ErrOverwrite):
 		return outputError("", "%w", err)
 	default:
-		return ioError(err, "nothing has been written")
+		return ioError(fmt.Errorf("%s: %w", path, pathCause(err)), nothingWritten)
 	}
 }
 
@@ -228,7 +234,11 @@ func checkModelOutput(path string, force bool, f *gguf.File, inputs ...string) e
 	if err := checkOutput(path, force, inputs...); err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
+	return checkSpace(filepath.Dir(path), f)
+}
+
+// checkSpace says whether there is room for a copy of f in dir, which need not exist yet.
+func checkSpace(dir string, f *gguf.File) error {
 	need := uint64(len(f.Bytes()))
 	if free, ok := rundir.FreeSpace(dir); ok && free < need {
 		return ioError(fmt.Errorf("%s: %s are free, the model needs %s", dir, bytesText(free), bytesText(need)), "make room or write elsewhere")

@@ -318,10 +318,16 @@ func (r *run) checkOutputs() error {
 			return err
 		}
 	}
+	dir := o.runs
 	if o.dir != "" {
-		return outputStatus(rundir.CheckNewDir(o.dir), "give another directory")
+		dir = o.dir
+		if err := rundir.CheckNewDir(dir); err != nil {
+			return outputStatus(err, "give another directory")
+		}
+	} else if err := rundir.CheckDir(dir); err != nil {
+		return outputStatus(err, "use --run-dir or --runs for another place")
 	}
-	return outputStatus(rundir.CheckDir(o.runs), "use --run-dir or --runs for another place")
+	return checkSpace(dir, r.file)
 }
 
 // encode turns the rows into samples.
@@ -398,10 +404,12 @@ func (r *run) failed(ctx context.Context, err error) error {
 		status, remedy = s.status, s.remedy
 		err = s.err
 	}
-	if remedy != "" {
+	if remedy != "" && remedy != nothingWritten {
 		remedy += "; "
+	} else {
+		remedy = ""
 	}
-	return &statusError{status: status, err: fmt.Errorf("%s: %w", r.step(), err), remedy: remedy + "no model was written; " + has}
+	return &statusError{status: status, err: err, remedy: fmt.Sprintf("%sthis was in the step %q, no model was written; %s", remedy, r.step(), has)}
 }
 
 // seedsOf returns the seeds of the repetitions.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/report"
@@ -408,6 +411,43 @@ func (r *run) print(took time.Duration) error {
 	for _, s := range r.summary() {
 		fmt.Fprintln(w, s)
 	}
+	if r.o.texts {
+		r.printExample(w)
+	}
 	fmt.Fprintf(w, "\nmodel   %s\nreport  %s\ntook    %s\n", r.dir.File(rundir.Model), r.dir.File(rundir.Report), durationText(took))
 	return nil
+}
+
+// printExample shows what the models say to one question of the forget set: the one in
+// the middle by what GUARD left of its answer (ROUGE-L), neither the best nor the worst.
+func (r *run) printExample(w io.Writer) {
+	var rows []*tofu.Row
+	for i := range r.first[1].Forget {
+		if row := &r.first[1].Forget[i]; row.Rouge != nil {
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	slices.SortStableFunc(rows, func(a, b *tofu.Row) int { return cmp.Compare(a.Rouge.RL, b.Rouge.RL) })
+	index := rows[len(rows)/2].Index
+	fmt.Fprintf(w, "\nForget question %d: %s\n", index, oneLine(r.eval.Forget[index].Question))
+	lines := [][]string{{"  truth", oneLine(r.eval.Forget[index].Answer)}}
+	for _, m := range []struct {
+		name string
+		logs *tofu.Logs
+	}{{"before", r.logs["before"]}, {"plain", r.first[0]}, {"GUARD", r.first[1]}, {"retrained", r.logs["gold"]}} {
+		if m.logs == nil {
+			continue
+		}
+		for i := range m.logs.Forget {
+			if m.logs.Forget[i].Index == index {
+				lines = append(lines, []string{"  " + m.name, oneLine(m.logs.Forget[i].Generated)})
+			}
+		}
+	}
+	for _, l := range lines {
+		fmt.Fprintf(w, "%-12s %s\n", l[0], l[1])
+	}
 }

@@ -347,3 +347,27 @@ func TestRunIsStopped(t *testing.T) {
 		}
 	}
 }
+
+// With no flags the embedded model and data are used; here with less of everything.
+func TestRunEmbedded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r := guardcpu("", "run", "--finetune-epochs", "1", "--finetune-batch", "64", "--epochs", "0.2", "--seeds", "1", "--eval-items", "4", "--retain-samples", "16")
+	require.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "Model    embedded model: llama")
+	dirs, err := filepath.Glob("runs/*")
+	require.NoError(t, err)
+	require.Len(t, dirs, 1)
+	m := readJSON(t, filepath.Join(dirs[0], "metrics.json"))
+	for _, key := range modelKeys {
+		assert.NotNil(t, m[key].(map[string]any)["model_utility"], "%s: the four sets are there, so utility is defined", key)
+	}
+	page, err := os.ReadFile(filepath.Join(dirs[0], "report.html"))
+	require.NoError(t, err)
+	assert.Contains(t, string(page), "GUARD now answers", "the texts are fictitious, so the report shows them")
+	config, err := os.ReadFile(filepath.Join(dirs[0], "config.yaml"))
+	require.NoError(t, err)
+	assert.Contains(t, string(config), "\ngold: train\n")
+	assert.NotContains(t, string(config), "\nmodel:")
+	r = guardcpu("", "run", "--forget", "x.jsonl", "--retain", "y.jsonl")
+	assert.Equal(t, exitUsage, r.status)
+}
