@@ -33,7 +33,8 @@ func run() error {
 	out := flag.String("out", "runs/tofu", "folder for models, logs and results")
 	epochs := flag.Int("epochs", 24, "epochs of training a model from nothing")
 	unlearnEpochs := flag.Float64("unlearn-epochs", 5, "epochs of unlearning")
-	methods := flag.String("methods", "ga=3e-5,gd=1e-4,km=1e-4,po=2e-4", "objectives with their learning rates")
+	methods := flag.String("methods", "ga=7e-5,gd=1.6e-4,km=1.4e-4,po=3e-4", "objectives with their learning rates")
+	kinds := flag.String("kinds", "plain,guard", "which of plain and guard to run")
 	seeds := flag.Int("seeds", 3, "seeds of unlearning: 1 to this")
 	items := flag.Int("items", 300, "items of each set to evaluate")
 	tau := flag.String("tau", "auto", "temperature of the weights")
@@ -62,8 +63,10 @@ func run() error {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	if err := b.attribute(ctx, t); err != nil {
-		return err
+	if strings.Contains(*kinds, "guard") {
+		if err := b.attribute(ctx, t); err != nil {
+			return err
+		}
 	}
 	for seed := range *seeds {
 		for _, m := range strings.Split(*methods, ",") {
@@ -72,8 +75,8 @@ func run() error {
 			if err != nil {
 				return fmt.Errorf("methods: %q is not NAME=LEARNING-RATE", m)
 			}
-			for _, weighted := range []bool{false, true} {
-				if err := b.run(ctx, method{name, rate}, weighted, uint64(seed+1)); err != nil {
+			for _, kind := range strings.Split(*kinds, ",") {
+				if err := b.run(ctx, method{name, rate}, kind == "guard", uint64(seed+1)); err != nil {
 					return err
 				}
 			}
