@@ -132,7 +132,7 @@ Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input
 		Reader:                e.stdin,
 		Writer:                e.stdout,
 		ErrWriter:             e.stderr,
-		HideVersion:           true,
+		Version:               readBuild().Version,
 		EnableShellCompletion: true,
 		ExitErrHandler:        func(context.Context, *cli.Command, error) {},
 		OnUsageError:          onUsageError,

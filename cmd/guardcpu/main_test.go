@@ -374,9 +374,6 @@ func TestBinary(t *testing.T) {
 
 // A built program survives a closed pipe, and stops in good order on a signal.
 func TestProcess(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("signals and pipes of Unix")
-	}
 	workshop(t)
 	dir, err := os.Getwd()
 	require.NoError(t, err)

@@ -200,7 +200,9 @@ func writeColumns(w io.Writer, lines [][]string) {
 	}
 }
 
-// sacrificeRows puts the rates of the seeds side by side. What is undefined is NaN.
+// sacrificeRows puts the rates of the seeds side by side. A rate is NaN where the
+// forget set did not measurably lose knowledge: where it is undefined, and where that
+// set gained, for then a small or negative rate is no merit.
 func sacrificeRows(seeds []seedMetrics) (rows []report.SacrificeRow) {
 	names := map[string]string{"probability": "Probability", "rougeL_recall": "ROUGE-L", "truth_ratio": "Truth ratio"}
 	index := map[string]int{}
@@ -214,7 +216,7 @@ func sacrificeRows(seeds []seedMetrics) (rows []report.SacrificeRow) {
 		return &rows[k]
 	}
 	value := func(s tofu.Sacrifice) float64 {
-		if s.Rate == nil {
+		if s.Rate == nil || s.ForgetDrop < 0 {
 			return math.NaN()
 		}
 		return *s.Rate

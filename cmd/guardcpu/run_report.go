@@ -120,10 +120,10 @@ func verdict(rows []report.SacrificeRow, method string, seeds int) string {
 		}
 	}
 	if len(parts) == 0 {
-		parts = append(parts, "no sacrifice rate is defined, so GUARD and the plain method cannot be compared by it")
+		parts = append(parts, "the forget set did not measurably lose knowledge by both methods in any metric, so there is no sacrifice rate to compare")
 	}
 	if len(undefined) > 0 && len(lower)+len(higher) > 0 {
-		parts = append(parts, fmt.Sprintf("the rate in %s is undefined, for the change on the forget set cannot be told from zero", list(undefined)))
+		parts = append(parts, fmt.Sprintf("in %s the forget set did not measurably lose knowledge by both methods, so there is no rate to compare", list(undefined)))
 	}
 	s := strings.Join(parts, "; ")
 	if seeds > 1 {
