@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/guardcpu/guardcpu/engine"
 )
 
@@ -78,6 +80,8 @@ func describe(ctx context.Context, err error) (status int, line string) {
 		status = exitDiverged
 	case errors.As(err, &s):
 		status = s.status
+	case errors.As(err, new(cli.ExitCoder)): // what the command line library itself refuses
+		status = exitUsage
 	}
 	text := oneLine(err.Error())
 	for _, p := range []string{"gguf: ", "engine: ", "tokenizer: ", "quant: ", "tofu: ", "guard: ", "simd: "} {

@@ -75,8 +75,11 @@ Examples:
 			}
 			task := e.bars.Start("generate")
 			out, err := m.Generate(ctx, [][]int32{ids}, o, task.Set)
-			if err != nil {
+			if isStopped(err) {
 				return err
+			}
+			if err != nil {
+				return modelError(err, "")
 			}
 			task.Done()
 			text := continuation(m.Tokenizer, ids, out[0])

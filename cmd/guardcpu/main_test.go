@@ -169,6 +169,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown architecture", run("--model", "arch.gguf"), exitModel, `architecture "mamba" is not known; there are llama`},
 		{"unsupported tokenizer", run("--model", "bert.gguf"), exitModel, `bert\.gguf: .*bert`},
 		{"NaN weight", run("--model", "nan.gguf"), exitModel, `nan\.gguf: blk\.1\.attn_q\.weight: element \[1,3\] is NaN`},
+		{"generate from a NaN", []string{"generate", "--model", "nan.gguf", "--prompt", "a"}, exitModel, `.`},
 		{"no such data", run("--forget", "absent.jsonl"), exitData, `absent\.jsonl: no such file or directory \(--forget\)`},
 		{"data is a directory", run("--retain", "olddir"), exitData, `olddir is a directory`},
 		{"data is a pipe", run("--retain", "pipe"), exitData, `pipe`},
