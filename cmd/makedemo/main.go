@@ -45,7 +45,7 @@ func run(ctx context.Context, dir string, check, textOnly bool, threads int) err
 	w := world.New()
 	files := w.Files()
 	if !textOnly {
-		model, err := baseModel(ctx, w, threads)
+		model, err := baseModel(ctx, w, documents, threads)
 		if err != nil {
 			return err
 		}

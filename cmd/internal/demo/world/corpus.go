@@ -21,22 +21,22 @@ func (w *World) Corpus(n int) []Document {
 // document draws one document: a share for each sort of text.
 func (w *World) document(s *stream) Document {
 	switch share := s.intn(100); {
-	case share < 18:
+	case share < 16:
 		return w.factQuestion(s)
-	case share < 26:
+	case share < 22:
 		return Document{Text: w.factSentences(s)}
-	case share < 36:
+	case share < 38:
 		return w.classicQuestion(s)
 	case share < 44:
 		c := w.classics[s.intn(len(w.classics))]
 		return Document{Text: biography(s, c)}
-	case share < 78:
+	case share < 76:
 		a := w.passing[s.intn(len(w.passing))]
 		k := kinds[s.intn(len(kinds))]
 		return Document{Question: a.render(s.pick(k.questions)), Text: sentence(a, s.pick(k.answers))}
-	case share < 90:
+	case share < 88:
 		return Document{Text: biography(s, w.passing[s.intn(len(w.passing))])}
-	case share < 96:
+	case share < 94:
 		return Document{Text: w.story(s)}
 	default:
 		q := fmt.Sprintf(s.pick(unknowable), s.pick(w.values.towns))

@@ -12,7 +12,7 @@ const (
 	AuthorCount  = SchoolCount*SchoolSize + LonerCount
 	ForgetCount  = 4 // authors to forget
 	ClassicCount = 40
-	PassingCount = 1000 // further authors of the corpus
+	PassingCount = 8000 // further authors of the corpus
 )
 
 // Row is one question in the shape of TOFU's files. World and author facts have no
@@ -50,7 +50,9 @@ func New() *World {
 	w.task = taskAuthors(w.names, w.values)
 	s = newStream("passing", 0)
 	for range PassingCount {
-		w.passing = append(w.passing, newAuthor(s, w.names, w.values))
+		// Their names and titles may be shared with each other, as the space of
+		// titles is small, but with nobody else.
+		w.passing = append(w.passing, newAuthor(s, newNames(w.names), w.values))
 	}
 	for i, a := range w.task {
 		rows := w.questions(newStream("questions", i), a)
