@@ -401,6 +401,9 @@ func (r *run) print(took time.Duration) error {
 	}
 	w := r.e.stdout
 	printTable(w, r.columns())
+	if r.o.seeds > 1 {
+		fmt.Fprintf(w, "(± is the standard deviation over %d seeds)\n", r.o.seeds)
+	}
 	fmt.Fprintf(w, "\nSacrifice rate: retained knowledge lost for each unit forgotten; smaller is better\n")
 	lines := [][]string{{"", "plain", "GUARD", "lower"}}
 	for _, row := range sacrificeRows(r.metrics.Seeds) {
@@ -432,7 +435,7 @@ func (r *run) printExample(w io.Writer) {
 	}
 	slices.SortStableFunc(rows, func(a, b *tofu.Row) int { return cmp.Compare(a.Rouge.RL, b.Rouge.RL) })
 	index := rows[len(rows)/2].Index
-	fmt.Fprintf(w, "\nForget question %d: %s\n", index, oneLine(r.eval.Forget[index].Question))
+	fmt.Fprintf(w, "\nForget question %d, the middle one by ROUGE-L after GUARD: %s\n", index, oneLine(r.eval.Forget[index].Question))
 	lines := [][]string{{"  truth", oneLine(r.eval.Forget[index].Answer)}}
 	for _, m := range []struct {
 		name string
