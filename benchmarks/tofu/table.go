@@ -72,7 +72,7 @@ func (b *bench) table() string {
 			if weighted := byModel[method+"/guard"]; i < len(weighted) && plain.Metrics != nil && weighted[i].Metrics != nil {
 				fmt.Fprintf(&s, "| %s | %d |", method, plain.Seed)
 				for _, c := range columns {
-					fmt.Fprintf(&s, " %+.3f |", c.of(weighted[i])-c.of(plain))
+					s.WriteString(" " + signed(c.of(weighted[i])-c.of(plain)) + " |")
 				}
 				s.WriteString("\n")
 			}
@@ -90,10 +90,13 @@ func metric(set tofu.Set, name string) func(result) float64 {
 	}
 }
 
+// sacrifice is the rate in one metric, NaN where the forget set did not measurably lose
+// knowledge: where it is undefined, and where that set gained, for then a small or
+// negative rate is no merit.
 func sacrifice(name string) func(result) float64 {
 	return func(r result) float64 {
 		for _, s := range r.Sacrifice {
-			if s.Metric == name {
+			if s.Metric == name && s.ForgetDrop > 0 {
 				return deref(s.Rate)
 			}
 		}
@@ -108,7 +111,16 @@ func deref(p *float64) float64 {
 	return *p
 }
 
-// meanSpread spells the mean and standard deviation (n-1) of the values that are numbers.
+// signed spells a difference or a rate.
+func signed(x float64) string {
+	if math.IsNaN(x) {
+		return "-"
+	}
+	return fmt.Sprintf("%+.3f", x)
+}
+
+// meanSpread spells the mean and standard deviation (n-1) of the values that are
+// numbers, and how many are, if not all.
 func meanSpread(x []float64) string {
 	var mean, ss float64
 	n := 0
@@ -120,11 +132,15 @@ func meanSpread(x []float64) string {
 			ss += d * (v - mean)
 		}
 	}
-	switch {
-	case n == 0:
+	if n == 0 {
 		return "-"
-	case n == 1:
-		return fmt.Sprintf("%.3f", mean)
 	}
-	return fmt.Sprintf("%.3f ± %.3f", mean, math.Sqrt(ss/float64(n-1)))
+	text := fmt.Sprintf("%.3f", mean)
+	if n > 1 {
+		text += fmt.Sprintf(" ± %.3f", math.Sqrt(ss/float64(n-1)))
+	}
+	if n < len(x) {
+		text += fmt.Sprintf(" (%d of %d)", n, len(x))
+	}
+	return text
 }

@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -47,11 +48,20 @@ type bench struct {
 	results []result
 }
 
-// evaluate returns the logs of a model, from the folder if they are there already.
+// saved returns the logs of a model that the output folder holds already, or nil. They
+// are there once Write has come to its end, which is the file with all of them.
+func (b *bench) saved(name string) (*tofu.Logs, error) {
+	l, err := tofu.ReadLogs(filepath.Join(b.out, "logs", name, "eval_log_aggregated.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return l, err
+}
+
+// evaluate returns the logs of a model, those saved if there are any.
 func (b *bench) evaluate(ctx context.Context, m *engine.Model, name string) (*tofu.Logs, error) {
-	dir := filepath.Join(b.out, "logs", name)
-	if l, err := tofu.ReadLogs(dir); err == nil {
-		return l, nil
+	if l, err := b.saved(name); l != nil || err != nil {
+		return l, err
 	}
 	l, err := tofu.Evaluate(ctx, m, tofu.Sets{
 		Retain: b.d.retainEval, Forget: b.d.forgetEval, RealAuthors: b.d.realAuthors, WorldFacts: b.d.worldFacts,
@@ -59,10 +69,7 @@ func (b *bench) evaluate(ctx context.Context, m *engine.Model, name string) (*to
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	return l, l.Write(dir)
+	return l, l.Write(filepath.Join(b.out, "logs", name))
 }
 
 func (b *bench) open(name string) (*engine.Model, error) {
@@ -145,7 +152,11 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 	r := result{Model: me.name + "/" + kind, Seed: seed}
 	name := fmt.Sprintf("%s-%s-%d", me.name, kind, seed)
 	began := time.Now()
-	if _, err := os.Stat(filepath.Join(b.out, "logs", name)); err != nil {
+	saved, err := b.saved(name)
+	if err != nil {
+		return err
+	}
+	if saved == nil {
 		forget, retain, err := b.samples()
 		if err != nil {
 			return err
@@ -159,11 +170,13 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 			data.Multipliers = b.mult
 		}
 		b.model.Restore(b.start)
-		if _, err := guard.Unlearn(ctx, b.model, data, o, guard.Hooks{}); err != nil {
+		var diverged *engine.DivergedError
+		if _, err := guard.Unlearn(ctx, b.model, data, o, guard.Hooks{}); errors.As(err, &diverged) {
 			r.Diverged = err.Error()
-			b.results = append(b.results, r)
 			log.Printf("%s: %v", name, err)
-			return nil
+			return b.add(r)
+		} else if err != nil {
+			return err
 		}
 	}
 	logs, err := b.evaluate(ctx, b.model, name)
@@ -177,38 +190,25 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 		return err
 	}
 	r.Seconds = time.Since(began).Seconds()
-	b.results = append(b.results, r)
 	print(r)
+	return b.add(r)
+}
+
+// add keeps a result, in the file too.
+func (b *bench) add(r result) error {
+	b.results = append(b.results, r)
 	return writeJSON(filepath.Join(b.out, "results.json"), b.results)
 }
 
 func print(r result) {
-	get := func(s tofu.Set, name string) float64 {
-		v, ok := r.Metrics.Get(s, name)
-		if !ok {
-			return math.NaN()
-		}
-		return v
-	}
-	fq := math.NaN()
-	if r.Metrics.ForgetQuality != nil {
-		fq = *r.Metrics.ForgetQuality
-	}
-	mu := math.NaN()
-	if r.Metrics.ModelUtility != nil {
-		mu = *r.Metrics.ModelUtility
-	}
 	rates := ""
 	for _, s := range r.Sacrifice {
-		if s.Rate != nil {
-			rates += fmt.Sprintf(" %s %+.3f", s.Metric, *s.Rate)
-		} else {
-			rates += fmt.Sprintf(" %s -", s.Metric)
-		}
+		rates += " " + s.Metric + " " + signed(sacrifice(s.Metric)(r))
 	}
 	log.Printf("%-9s seed %d: forget P %.3f R %.3f T %.3f | retain P %.3f R %.3f T %.3f | MU %.3f FQ %.2e | sacrifice%s | %.0f s", r.Model, r.Seed,
-		get(tofu.Forget, "probability"), get(tofu.Forget, "rougeL_recall"), get(tofu.Forget, "truth_ratio"),
-		get(tofu.Retain, "probability"), get(tofu.Retain, "rougeL_recall"), get(tofu.Retain, "truth_ratio"), mu, fq, rates, r.Seconds)
+		metric(tofu.Forget, "probability")(r), metric(tofu.Forget, "rougeL_recall")(r), metric(tofu.Forget, "truth_ratio")(r),
+		metric(tofu.Retain, "probability")(r), metric(tofu.Retain, "rougeL_recall")(r), metric(tofu.Retain, "truth_ratio")(r),
+		deref(r.Metrics.ModelUtility), deref(r.Metrics.ForgetQuality), rates, r.Seconds)
 }
 
 func writeJSON(path string, v any) error {
