@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -249,7 +250,8 @@ func writeJSON(path string, data []byte) error {
 // Of each log it needs avg_gt_loss, rougeL_recall, avg_paraphrased_loss and
 // average_perturb_loss, the last three with all of the items or, where nothing was
 // measured, with none; the other keys may be missing. NaN and Infinity, which
-// Python writes, are read, and refused in those four.
+// Python writes, are read, and refused in those four, as are losses below 0 and
+// recalls outside 0 to 1.
 func ReadLogs(path string) (*Logs, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -379,15 +381,20 @@ func readColumn(name string, log *jsonValue, key string, required bool) (*column
 	return c, nil
 }
 
-func (c *column) number(v *jsonValue, index int) (float64, error) {
-	if v.kind != jsonNumber || math.IsNaN(v.num) || math.IsInf(v.num, 0) {
-		what := string(v.kind)
-		if v.kind == jsonNumber {
-			what = fmt.Sprint(v.num)
+// number returns a value that lies from 0 to the limit, +Inf excluded.
+func (c *column) number(v *jsonValue, index int, limit float64) (float64, error) {
+	what := string(v.kind)
+	if v.kind == jsonNumber {
+		if v.num >= 0 && v.num <= limit && !math.IsInf(v.num, 1) {
+			return v.num, nil
 		}
-		return 0, c.errorf(v.line, "item %d is %s, want a finite number", index, what)
+		what = fmt.Sprint(v.num)
 	}
-	return v.num, nil
+	want := "a finite number not below 0"
+	if !math.IsInf(limit, 1) {
+		want = fmt.Sprintf("a number from 0 to %v", limit)
+	}
+	return 0, c.errorf(v.line, "item %d is %s, want %s", index, what, want)
 }
 
 // readSet reads the log of one set.
@@ -408,14 +415,15 @@ func readSet(name string, log *jsonValue) ([]Row, error) {
 	if len(gt.values) == 0 {
 		return nil, fmt.Errorf("tofu: %s: avg_gt_loss holds no items", name)
 	}
+	indices := slices.Sorted(maps.Keys(gt.values))
 	for _, key := range []string{"rouge1_recall", "rougeL_recall", "avg_paraphrased_loss", "average_perturb_loss"} {
 		if c := columns[key]; len(c.values) > 0 {
-			for i := range gt.values {
+			for _, i := range indices {
 				if c.values[i] == nil {
 					return nil, fmt.Errorf("tofu: %s: %s has no item %d, but avg_gt_loss has", name, key, i)
 				}
 			}
-			for i := range c.values {
+			for _, i := range slices.Sorted(maps.Keys(c.values)) {
 				if gt.values[i] == nil {
 					return nil, fmt.Errorf("tofu: %s: avg_gt_loss has no item %d, but %s has", name, i, key)
 				}
@@ -424,26 +432,25 @@ func readSet(name string, log *jsonValue) ([]Row, error) {
 	}
 
 	var rows []Row
-	for index := range gt.values {
+	for _, index := range indices {
 		r := Row{Index: index}
 		if err := readRow(columns, &r); err != nil {
 			return nil, err
 		}
 		rows = append(rows, r)
 	}
-	slices.SortFunc(rows, func(a, b Row) int { return a.Index - b.Index })
 	return rows, nil
 }
 
 func readRow(columns map[string]*column, r *Row) (err error) {
-	// get reads a number into x if the key has the item.
-	get := func(key string, x *float64) bool {
+	// get reads a number up to the limit into x if the key has the item.
+	get := func(key string, x *float64, limit float64) bool {
 		c := columns[key]
 		v := c.values[r.Index]
 		if err != nil || v == nil {
 			return false
 		}
-		*x, err = c.number(v, r.Index)
+		*x, err = c.number(v, r.Index, limit)
 		return err == nil
 	}
 	// optional reads a number that nothing is computed from.
@@ -453,16 +460,16 @@ func readRow(columns map[string]*column, r *Row) (err error) {
 		}
 		return 0
 	}
-	get("avg_gt_loss", &r.Answer.Avg)
+	get("avg_gt_loss", &r.Answer.Avg, math.Inf(1))
 	r.Answer.Sum, r.Answer.N = optional("gt_loss"), int(optional("num_token_gt"))
 	var rouge RougeRecall
-	if get("rougeL_recall", &rouge.RL) {
+	if get("rougeL_recall", &rouge.RL, 1) {
 		rouge.R1 = math.NaN() // not measured
-		get("rouge1_recall", &rouge.R1)
+		get("rouge1_recall", &rouge.R1, 1)
 		r.Rouge = &rouge
 	}
 	var para Loss
-	if get("avg_paraphrased_loss", &para.Avg) {
+	if get("avg_paraphrased_loss", &para.Avg, math.Inf(1)) {
 		para.Sum, para.N = optional("paraphrased_loss"), int(optional("num_token_paraphrased"))
 		r.Paraphrased = &para
 	}
@@ -484,7 +491,7 @@ func readRow(columns map[string]*column, r *Row) (err error) {
 		return 0
 	}
 	for i := range v.vals {
-		avg, err := c.number(&v.vals[i], r.Index)
+		avg, err := c.number(&v.vals[i], r.Index, math.Inf(1))
 		if err != nil {
 			return err
 		}
