@@ -36,7 +36,7 @@ type Sacrifice struct {
 
 	// Rate is nil where it is undefined, and Reason says why. RateSE is its standard
 	// error to first order, √(SE(retain)² + rate²·SE(forget)²) / |forget drop|, the
-	// items of the two sets being drawn apart.
+	// items of the two sets being drawn apart; nil too if the retain set has one item only.
 	Rate   *float64 `json:"rate"`
 	RateSE *float64 `json:"rate_se,omitempty"`
 	Reason string   `json:"reason,omitempty"`
@@ -71,8 +71,11 @@ func SacrificeRate(before, after *Metrics) ([]Sacrifice, error) {
 			s.Reason = fmt.Sprintf("undefined: the change on the forget set (%.3g ± %.2g) cannot be told from zero", -forget.mean, forget.se)
 		default:
 			rate := retain.mean / forget.mean
-			se := math.Hypot(retain.se, rate*forget.se) / math.Abs(forget.mean)
-			s.Rate, s.RateSE = &rate, &se
+			s.Rate = &rate
+			if retain.n > 1 {
+				se := math.Hypot(retain.se, rate*forget.se) / math.Abs(forget.mean)
+				s.RateSE = &se
+			}
 		}
 		all = append(all, s)
 	}

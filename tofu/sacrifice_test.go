@@ -55,6 +55,15 @@ func TestSacrificeSigned(t *testing.T) {
 	assert.InDelta(t, -0.5, *all[0].Rate, 1e-15)
 }
 
+// TestSacrificeOneRetainItem: the spread of a single item is not known, so neither is
+// the error of the rate.
+func TestSacrificeOneRetainItem(t *testing.T) {
+	all, err := SacrificeRate(metricsOf(t, []float64{0.8}, []float64{0.9, 0.8}), metricsOf(t, []float64{0.6}, []float64{0.3, 0.2}))
+	require.NoError(t, err)
+	assert.InDelta(t, 0.2/0.6, *all[0].Rate, 1e-15)
+	assert.Nil(t, all[0].RateSE)
+}
+
 func TestSacrificeUndefined(t *testing.T) {
 	for _, c := range []struct {
 		name          string
