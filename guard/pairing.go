@@ -17,10 +17,9 @@ type Item struct {
 
 // Schedule is every batch of an unlearning run, known before its first step.
 type Schedule struct {
-	NForget, NRetain, NIdk int
-	Seed                   uint64
-	Items                  []Item // Batch items a step, in order
-	Batch                  int
+	NForget int
+	Items   []Item // Batch items a step, in order
+	Batch   int
 }
 
 // NewSchedule pairs the forget set with the retain set as TOFU does
@@ -56,10 +55,7 @@ func NewSchedule(nForget, nRetain, nIdk int, epochs float64, batch int, seed uin
 	if steps == 0 {
 		return nil, fmt.Errorf("guard: %v epochs of %d forget samples in batches of %d make no step", epochs, nForget, batch)
 	}
-	s := &Schedule{
-		NForget: nForget, NRetain: nRetain, NIdk: nIdk, Seed: seed,
-		Batch: batch, Items: make([]Item, 0, steps*batch),
-	}
+	s := &Schedule{NForget: nForget, Batch: batch, Items: make([]Item, 0, steps*batch)}
 	for epoch := 0; len(s.Items) < steps*batch; epoch++ {
 		order := draw(streamOrder, seed, epoch, 0).Perm(nForget)
 		for _, k := range order[:min(nForget, steps*batch-len(s.Items))] {
