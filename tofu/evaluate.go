@@ -1,6 +1,7 @@
 package tofu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -35,8 +36,8 @@ type EvalOptions struct {
 	IgnoreEOS bool    // generate on to the maximum length; see Evaluate
 }
 
-// Examinee is what is evaluated: *engine.Model.
-type Examinee interface {
+// model is what evaluation needs of *engine.Model.
+type model interface {
 	NLL(ctx context.Context, samples []engine.Sample, p engine.Progress) ([]engine.NLL, error)
 	Generate(ctx context.Context, prompts [][]int32, o engine.GenOptions, p engine.Progress) ([][]int32, error)
 }
@@ -60,17 +61,16 @@ type Examinee interface {
 //
 // p counts answers scored and texts generated.
 func Evaluate(ctx context.Context, m *engine.Model, s Sets, o EvalOptions, p engine.Progress) (*Logs, error) {
-	return EvaluateWith(ctx, m, m.Tokenizer, s, o, p)
+	return evaluate(ctx, m, m.Tokenizer, s, o, p)
 }
 
-// EvaluateWith is Evaluate for anything that can be examined.
-func EvaluateWith(ctx context.Context, m Examinee, tok Tokenizer, s Sets, o EvalOptions, p engine.Progress) (*Logs, error) {
+func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions, p engine.Progress) (*Logs, error) {
 	if o.Format == nil {
 		panic("tofu: Evaluate: EvalOptions.Format is nil")
 	}
-	o.MaxLength = orDefault(o.MaxLength, 200)
-	o.MaxItems = orDefault(o.MaxItems, 300)
-	o.Batch = orDefault(o.Batch, 30)
+	o.MaxLength = cmp.Or(o.MaxLength, 200)
+	o.MaxItems = cmp.Or(o.MaxItems, 300)
+	o.Batch = cmp.Or(o.Batch, 30)
 
 	// All sets are formatted before anything is run: what is wrong with the last
 	// should not be said after an hour.
@@ -127,13 +127,6 @@ func EvaluateWith(ctx context.Context, m Examinee, tok Tokenizer, s Sets, o Eval
 		*l.Rows(evalSets[i].Set) = e.rows
 	}
 	return l, nil
-}
-
-func orDefault(n, def int) int {
-	if n == 0 {
-		return def
-	}
-	return n
 }
 
 // exam is a set on its way to its log.

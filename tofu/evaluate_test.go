@@ -101,7 +101,7 @@ func TestEvaluate(t *testing.T) {
 	}
 	m := &examinee{answers: map[string]string{"q?": "b", "long question?": "C.", "s?": "e"}}
 	var progress []string
-	l, err := EvaluateWith(ctx, m, byteTokenizer{}, sets, EvalOptions{Format: format, MaxLength: 20, Batch: 2, IgnoreEOS: true},
+	l, err := evaluate(ctx, m, byteTokenizer{}, sets, EvalOptions{Format: format, MaxLength: 20, Batch: 2, IgnoreEOS: true},
 		func(done, total int) { progress = append(progress, fmt.Sprintf("%d/%d", done, total)) })
 	require.NoError(t, err)
 
@@ -162,12 +162,12 @@ func TestEvaluateDefaults(t *testing.T) {
 		many[i] = Item{Question: "q", Answer: "a"}
 	}
 	m := new(examinee)
-	l, err := EvaluateWith(context.Background(), m, byteTokenizer{}, Sets{Forget: many}, EvalOptions{Format: Formats[0]}, nil)
+	l, err := evaluate(context.Background(), m, byteTokenizer{}, Sets{Forget: many}, EvalOptions{Format: Formats[0]}, nil)
 	require.NoError(t, err)
 	assert.Len(t, l.Forget, 300)
 	assert.Len(t, m.generated, 10)
 	assert.Equal(t, engine.GenOptions{MaxTokens: 200 - len("^[INST] q [/INST]"), Batch: 30}, m.generated[0])
-	l, err = EvaluateWith(context.Background(), m, byteTokenizer{}, Sets{Forget: many}, EvalOptions{Format: Formats[0], MaxItems: -1}, nil)
+	l, err = evaluate(context.Background(), m, byteTokenizer{}, Sets{Forget: many}, EvalOptions{Format: Formats[0], MaxItems: -1}, nil)
 	require.NoError(t, err)
 	assert.Len(t, l.Forget, 310)
 }
@@ -178,7 +178,7 @@ func TestEvaluateTruncated(t *testing.T) {
 	require.NoError(t, err)
 	m := new(examinee)
 	maxLen := len("^Question: q\nAnswer: one two")
-	l, err := EvaluateWith(context.Background(), m, byteTokenizer{}, Sets{Forget: []Item{{Question: "q", Answer: "one two three"}}}, EvalOptions{Format: f, MaxLength: maxLen}, nil)
+	l, err := evaluate(context.Background(), m, byteTokenizer{}, Sets{Forget: []Item{{Question: "q", Answer: "one two three"}}}, EvalOptions{Format: f, MaxLength: maxLen}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "one two", l.Forget[0].Reference)
 	assert.Equal(t, "Question: q\n", l.Forget[0].Prompt)
@@ -187,7 +187,7 @@ func TestEvaluateTruncated(t *testing.T) {
 // TestEvaluateText: rows of {text} have a loss and nothing else.
 func TestEvaluateText(t *testing.T) {
 	m := new(examinee)
-	l, err := EvaluateWith(context.Background(), m, byteTokenizer{}, Sets{Forget: items(t, `{"text":"abc"}`)}, EvalOptions{Format: Formats[0]}, nil)
+	l, err := evaluate(context.Background(), m, byteTokenizer{}, Sets{Forget: items(t, `{"text":"abc"}`)}, EvalOptions{Format: Formats[0]}, nil)
 	require.NoError(t, err)
 	nearLoss(t, lossOf("abc"), l.Forget[0].Answer)
 	assert.Nil(t, l.Forget[0].Rouge)
@@ -216,7 +216,7 @@ func TestEvaluateErrors(t *testing.T) {
 		{"cancelled", full, examinee{err: context.Canceled}, "tofu: retain: context canceled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, err := EvaluateWith(context.Background(), &c.m, byteTokenizer{}, Sets{Retain: items(t, c.rows)}, EvalOptions{Format: Formats[0]}, nil)
+			l, err := evaluate(context.Background(), &c.m, byteTokenizer{}, Sets{Retain: items(t, c.rows)}, EvalOptions{Format: Formats[0]}, nil)
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), c.want)
 			assert.NotContains(t, err.Error(), "SECRET")
@@ -227,7 +227,7 @@ func TestEvaluateErrors(t *testing.T) {
 		})
 	}
 	assert.PanicsWithValue(t, "tofu: Evaluate: EvalOptions.Format is nil", func() {
-		_, _ = EvaluateWith(context.Background(), new(examinee), byteTokenizer{}, Sets{}, EvalOptions{}, nil)
+		_, _ = evaluate(context.Background(), new(examinee), byteTokenizer{}, Sets{}, EvalOptions{}, nil)
 	})
 }
 
@@ -236,7 +236,7 @@ func TestEvaluateErrors(t *testing.T) {
 func TestEvaluateNoRoom(t *testing.T) {
 	f, err := ParseFormat("text")
 	require.NoError(t, err)
-	_, err = EvaluateWith(context.Background(), new(examinee), byteTokenizer{}, Sets{Forget: []Item{{Question: "question", Answer: "a", Line: 4}}}, EvalOptions{Format: f, MaxLength: 6}, nil)
+	_, err = evaluate(context.Background(), new(examinee), byteTokenizer{}, Sets{Forget: []Item{{Question: "question", Answer: "a", Line: 4}}}, EvalOptions{Format: f, MaxLength: 6}, nil)
 	assert.EqualError(t, err, "tofu: forget: line 4: the prompt takes 10 tokens, which leaves nothing of the maximum length 6 to generate")
 }
 

@@ -225,12 +225,12 @@ func TestSplits(t *testing.T) {
 	}
 	_, err = Split(full[:10], "forget01")
 	assert.ErrorContains(t, err, "leaves the forget or the retain set empty")
-	forget, retain, err := SplitShare(full[:10], 0.25)
+	forget, retain, err := splitShare(full[:10], 0.25)
 	require.NoError(t, err)
 	assert.Equal(t, 3, len(forget))
 	assert.Equal(t, 7, len(retain))
 	for _, share := range []float64{0, 1, -1, 2} {
-		_, _, err = SplitShare(full, share)
+		_, _, err = splitShare(full, share)
 		assert.Error(t, err)
 	}
 }

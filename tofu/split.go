@@ -26,7 +26,7 @@ func Split(items []Item, name string) ([]Item, error) {
 		if kind == "retain" {
 			share = float64(100-percent) / 100
 		}
-		forget, retain, err := SplitShare(items, share)
+		forget, retain, err := splitShare(items, share)
 		if err != nil {
 			return nil, fmt.Errorf("tofu: split %q: %w", name, err)
 		}
@@ -38,9 +38,9 @@ func Split(items []Item, name string) ([]Item, error) {
 	return nil, fmt.Errorf("tofu: split %q is not known; there are full, forgetNN and retainNN with NN from 01 to 99", name)
 }
 
-// SplitShare divides the rows as TOFU does: the last share of them, rounded to a
+// splitShare divides the rows as TOFU does: the last share of them, rounded to a
 // whole number of rows, is to be forgotten. Neither part may be empty.
-func SplitShare(items []Item, share float64) (forget, retain []Item, err error) {
+func splitShare(items []Item, share float64) (forget, retain []Item, err error) {
 	n := int(math.Round(share * float64(len(items))))
 	if !(share > 0 && share < 1) || n == 0 || n == len(items) {
 		return nil, nil, fmt.Errorf("a share of %v of %d rows leaves the forget or the retain set empty", share, len(items))
