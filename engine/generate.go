@@ -18,6 +18,9 @@ type GenOptions struct {
 	Seed      uint64  // with the prompt's index and the position it decides every draw
 	IgnoreEOS bool    // go on after an end-of-sequence token instead of stopping
 	Batch     int     // prompts that run together; 0: 32
+
+	// OnToken, if not nil, is told every new token as soon as it is chosen.
+	OnToken func(prompt int, id int32)
 }
 
 // Generate continues every prompt and returns the new tokens only. An end-of-sequence
@@ -76,6 +79,9 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 				continue
 			}
 			out[f.Seq] = append(out[f.Seq], id)
+			if o.OnToken != nil {
+				o.OnToken(first+f.Seq, id)
+			}
 			if len(out[f.Seq]) < o.MaxTokens {
 				next = append(next, Feed{Seq: f.Seq, IDs: []int32{id}})
 			}

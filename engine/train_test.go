@@ -289,6 +289,11 @@ func TestSampling(t *testing.T) {
 	}
 	greedy := gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true})
 	assert.Equal(t, greedy[0], greedy[2])
+	told := make([][]int32, len(prompts))
+	gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2, OnToken: func(prompt int, id int32) {
+		told[prompt] = append(told[prompt], id)
+	}})
+	assert.Equal(t, greedy, told, "every token is told as it is chosen")
 	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2}), "batches do not matter")
 	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Temp: 1, TopK: 1}), "the likeliest only")
 	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Temp: 1, TopP: 1e-9}), "the likeliest only")

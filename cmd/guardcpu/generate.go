@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
@@ -73,8 +74,20 @@ Examples:
 			if len(ids) == 0 {
 				return usageError("the prompt has no token: there is nothing to continue")
 			}
+			var fresh []int32
+			shown := ""
 			task := e.bars.Start("generate")
-			out, err := m.Generate(ctx, [][]int32{ids}, o, task.Set)
+			o.OnToken = func(_ int, id int32) {
+				fresh = append(fresh, id)
+				if cmd.Bool("json") {
+					task.Set(len(fresh), o.MaxTokens)
+					return
+				}
+				text := completeText(continuation(m.Tokenizer, ids, fresh))
+				fmt.Fprint(e.stdout, text[len(shown):])
+				shown = text
+			}
+			out, err := m.Generate(ctx, [][]int32{ids}, o, nil)
 			if isStopped(err) {
 				return err
 			}
@@ -84,7 +97,7 @@ Examples:
 			task.Done()
 			text := continuation(m.Tokenizer, ids, out[0])
 			if !cmd.Bool("json") {
-				fmt.Fprintln(e.stdout, text)
+				fmt.Fprintln(e.stdout, text[len(shown):])
 				return nil
 			}
 			return e.json(struct {
@@ -109,6 +122,20 @@ func promptTokens(t *tokenizer.Tokenizer, text string, special, parse bool) []in
 func continuation(t *tokenizer.Tokenizer, prompt, ids []int32) string {
 	all := append(append([]int32{}, prompt...), ids...)
 	return t.Decode(all)[len(t.Decode(prompt)):]
+}
+
+// completeText returns text without the first bytes of a character at its end, whose
+// others the next tokens bring.
+func completeText(text string) string {
+	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
+		if tail := text[len(text)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRuneInString(tail) {
+				return text[:len(text)-n]
+			}
+			break
+		}
+	}
+	return text
 }
 
 // parseIDs reads token ids separated by commas or blanks.

@@ -423,3 +423,13 @@ func TestProcess(t *testing.T) {
 	assert.Regexp(t, regexp.MustCompile(`guardcpu: stopped by a signal in unlearn .*: stopped holds .*scores\.jsonl.*; guardcpu run --config stopped/config\.yaml does it again\n$`), stderr.String())
 	assert.NoFileExists(t, "out.gguf")
 }
+
+func TestCompleteText(t *testing.T) {
+	const euro = "a€"
+	assert.Equal(t, "a", completeText(euro[:2]))
+	assert.Equal(t, "a", completeText(euro[:3]))
+	assert.Equal(t, euro, completeText(euro))
+	assert.Equal(t, "", completeText(""))
+	assert.Equal(t, "\xff", completeText("\xff"), "what can become no character stays")
+	assert.Equal(t, "", completeText("\xf0\x9f\x98"))
+}
