@@ -182,7 +182,8 @@ func (o *object) close() json.RawMessage {
 
 // Write writes the logs into a directory, which it makes if need be: a file for
 // each set that was evaluated and eval_log_aggregated.json with all of them, in the
-// layout of the TOFU repository. Each file is replaced atomically (but on Windows).
+// layout of the TOFU repository. Each file is replaced atomically (but on Windows); the
+// log of a set that was not evaluated is removed, or ReadLogs would mix two evaluations.
 // What was not measured has its key with an empty object; a truth_ratio or
 // normalized_gt_loss past float64 is null.
 func (l *Logs) Write(dir string) error {
@@ -191,15 +192,18 @@ func (l *Logs) Write(dir string) error {
 	}
 	var all object
 	for _, s := range evalSets {
-		rows := *l.Rows(s.Set)
+		path, rows := filepath.Join(dir, s.File), *l.Rows(s.Set)
 		if len(rows) == 0 {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("tofu: %w", err)
+			}
 			continue
 		}
 		log, err := encodeSet(s.Set, rows)
 		if err != nil {
 			return fmt.Errorf("tofu: %s: %w", s.File, err)
 		}
-		if err := writeJSON(filepath.Join(dir, s.File), log); err != nil {
+		if err := writeJSON(path, log); err != nil {
 			return err
 		}
 		if err := all.add(s.File, log); err != nil {

@@ -52,6 +52,17 @@ func TestLogsRoundTrip(t *testing.T) {
 	assert.Len(t, entries, 1, "nothing temporary stays, and no log of world_facts")
 }
 
+// TestLogsReplaced: logs of fewer sets leave nothing of those before them.
+func TestLogsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, exampleLogs().Write(dir))
+	fewer := &Logs{Retain: exampleLogs().Retain}
+	require.NoError(t, fewer.Write(dir))
+	got, err := ReadLogs(dir)
+	require.NoError(t, err)
+	assert.Equal(t, fewer, got)
+}
+
 // TestLogsAsTOFU: keys and their order are those of evaluate_util.py.
 func TestLogsAsTOFU(t *testing.T) {
 	dir := t.TempDir()
