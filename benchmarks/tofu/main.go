@@ -5,6 +5,8 @@
 //
 //	go run ./benchmarks/tofu -data ../shared/tofu -out runs/tofu
 //
+// An objective may be named with several learning rates, to compare plain and weighted at
+// the same amount of forgetting. Another τ needs another output folder.
 // What is in the output folder already is not done again.
 package main
 

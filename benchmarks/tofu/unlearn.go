@@ -25,7 +25,7 @@ type method struct {
 
 // result is one evaluated model of the table.
 type result struct {
-	Model     string           `json:"model"` // before, gold, or method/plain, method/guard
+	Model     string           `json:"model"` // before, gold, or objective and learning rate /plain, /guard
 	Seed      uint64           `json:"seed,omitempty"`
 	Metrics   *tofu.Metrics    `json:"metrics"`
 	Sacrifice []tofu.Sacrifice `json:"sacrifice,omitempty"`
@@ -149,8 +149,8 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 	if weighted {
 		kind = "guard"
 	}
-	r := result{Model: me.name + "/" + kind, Seed: seed}
-	name := fmt.Sprintf("%s-%s-%d", me.name, kind, seed)
+	r := result{Model: fmt.Sprintf("%s %g/%s", me.name, me.lr, kind), Seed: seed}
+	name := fmt.Sprintf("%s-%g-%s-%d", me.name, me.lr, kind, seed)
 	began := time.Now()
 	saved, err := b.saved(name)
 	if err != nil {
@@ -205,7 +205,7 @@ func print(r result) {
 	for _, s := range r.Sacrifice {
 		rates += " " + s.Metric + " " + signed(sacrifice(s.Metric)(r))
 	}
-	log.Printf("%-9s seed %d: forget P %.3f R %.3f T %.3f | retain P %.3f R %.3f T %.3f | MU %.3f FQ %.2e | sacrifice%s | %.0f s", r.Model, r.Seed,
+	log.Printf("%-16s seed %d: forget P %.3f R %.3f T %.3f | retain P %.3f R %.3f T %.3f | MU %.3f FQ %.2e | sacrifice%s | %.0f s", r.Model, r.Seed,
 		metric(tofu.Forget, "probability")(r), metric(tofu.Forget, "rougeL_recall")(r), metric(tofu.Forget, "truth_ratio")(r),
 		metric(tofu.Retain, "probability")(r), metric(tofu.Retain, "rougeL_recall")(r), metric(tofu.Retain, "truth_ratio")(r),
 		deref(r.Metrics.ModelUtility), deref(r.Metrics.ForgetQuality), rates, r.Seconds)
