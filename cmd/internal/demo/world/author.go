@@ -23,13 +23,20 @@ func (n *names) taken(name string) bool {
 	return n != nil && (n.used[name] || n.before.taken(name))
 }
 
+// mostDraws ends a search for something that does not exist. What this package makes
+// takes far fewer.
+const mostDraws = 100_000
+
+// fresh draws until it gets what nobody has. It panics when there seems to be
+// nothing left, which takes constants other than those of this package.
 func (n *names) fresh(draw func() string) string {
-	for {
+	for range mostDraws {
 		if s := draw(); !n.taken(s) {
 			n.used[s] = true
 			return s
 		}
 	}
+	panic(fmt.Sprintf("world: %d draws gave no name or title that is not taken; %d are", mostDraws, len(n.used)))
 }
 
 func (n *names) title(s *stream) string {

@@ -118,7 +118,10 @@ func (w *World) questions(s *stream, a author) []Row {
 			Question: a.render(q[0]), Answer: sentence(a, t[0]),
 			ParaphrasedQuestion: a.render(q[1]), ParaphrasedAnswer: sentence(a, t[1]),
 		}
-		for len(r.PerturbedAnswers) < 5 {
+		for draws := 0; len(r.PerturbedAnswers) < 5; draws++ {
+			if draws == mostDraws {
+				panic(fmt.Sprintf("world: %d draws gave %d wrong answers of the kind %q, want 5", mostDraws, len(r.PerturbedAnswers), k.name))
+			}
 			other := newAuthor(s, newNames(w.names), w.values)
 			if slices.ContainsFunc(k.keys, func(key string) bool { return other[key] == a[key] }) {
 				continue

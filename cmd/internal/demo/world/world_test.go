@@ -198,3 +198,12 @@ func TestRender(t *testing.T) {
 	assert.Equal(t, "plain", a.render("plain"))
 	assert.Panics(t, func() { a.render("{shoe}") })
 }
+
+// Asked for more titles than there are, the generator says so and does not run for ever.
+func TestNoTitlesLeft(t *testing.T) {
+	n, few := newNames(nil), []string{"a", "b"}
+	s := newStream("test", 0)
+	draw := func() string { return s.pick(few) }
+	assert.NotEqual(t, n.fresh(draw), n.fresh(draw))
+	assert.PanicsWithValue(t, "world: 100000 draws gave no name or title that is not taken; 2 are", func() { n.fresh(draw) })
+}
