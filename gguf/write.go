@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/guardcpu/guardcpu/gguf/atomicfile"
 )
 
 // TensorData is a tensor to be written.
@@ -337,7 +339,7 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	if err := CheckOutput(path); err != nil {
 		return err
 	}
-	err := atomically(path, func(w io.Writer) error {
+	err := atomicfile.Write(path, 0o644, func(w io.Writer) error {
 		b := bufio.NewWriterSize(w, 1<<20)
 		if err := write(b); err != nil {
 			return err

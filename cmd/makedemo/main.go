@@ -12,14 +12,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/guardcpu/guardcpu/cmd/internal/demo"
 	"github.com/guardcpu/guardcpu/cmd/internal/demo/world"
+	"github.com/guardcpu/guardcpu/gguf/atomicfile"
 )
 
 func main() {
@@ -65,7 +65,10 @@ func run(ctx context.Context, dir string, check, textOnly bool, threads int) err
 			fmt.Printf("%s is as makedemo makes it (%d bytes)\n", path, len(have))
 			continue
 		}
-		if err := renameio.WriteFile(path, f.Data, 0o644); err != nil {
+		if err := atomicfile.Write(path, 0o644, func(w io.Writer) error {
+			_, err := w.Write(f.Data)
+			return err
+		}); err != nil {
 			return err
 		}
 		fmt.Printf("%s written (%d bytes)\n", path, len(f.Data))

@@ -6,11 +6,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/guardcpu/guardcpu/gguf/atomicfile"
 )
 
-// WriteFile writes a file that is either whole or absent: into a temporary file
-// beside path, synced, renamed, and the directory synced. The data set may hold
-// personal data, so only the owner may read it.
+// Create puts at path what write writes, whole or not at all. A data set may hold
+// personal data, so only the owner may read a new file.
+func Create(path string, write func(w io.Writer) error) error {
+	return atomicfile.Write(path, 0o600, write)
+}
+
+// WriteFile is Create for what is in memory.
 func WriteFile(path string, data []byte) error {
 	return Create(path, func(w io.Writer) error {
 		_, err := w.Write(data)

@@ -3,8 +3,6 @@ package rundir
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,20 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-func TestCreateLeavesNothingOnError(t *testing.T) {
-	dir := t.TempDir()
-	boom := errors.New("boom")
-	err := Create(filepath.Join(dir, "model.gguf"), func(w io.Writer) error {
-		_, err := io.WriteString(w, "half")
-		require.NoError(t, err)
-		return boom
-	})
-	require.ErrorIs(t, err, boom)
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	assert.Empty(t, entries, "neither the file nor its temporary file")
-}
 
 func TestWriteFileReplaces(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")

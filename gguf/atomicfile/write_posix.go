@@ -1,22 +1,22 @@
 //go:build !windows
 
-package gguf
+package atomicfile
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
 )
 
-// atomically writes a temporary file in the directory of path, syncs it, renames
-// it to path and syncs the directory. A file that is replaced hands on its
-// permissions; a new one has 0644 less the umask.
-func atomically(path string, write func(io.Writer) error) error {
+// Write puts at path what write writes. A file that is replaced hands on its
+// permissions; a new one has perm less the umask.
+func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir),
-		renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+		renameio.WithPermissions(perm), renameio.WithExistingPermissions())
 	if err != nil {
 		return err
 	}

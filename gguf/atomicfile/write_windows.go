@@ -1,15 +1,15 @@
-package gguf
+package atomicfile
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// atomically writes a temporary file in the directory of path, syncs it and
-// renames it to path. (renameio is not made for Windows, and there a directory
-// cannot be synced.)
-func atomically(path string, write func(io.Writer) error) (err error) {
+// Write puts at path what write writes. (renameio is not made for Windows, and there a
+// directory cannot be synced; permissions are those of the directory.)
+func Write(path string, _ fs.FileMode, write func(io.Writer) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
 	if err != nil {
 		return err
