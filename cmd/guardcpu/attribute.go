@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -135,7 +136,7 @@ type attributionResult struct {
 func (w *weighted) result(path string, took time.Duration) attributionResult {
 	s := w.summary
 	r := attributionResult{Scores: path, Samples: len(w.Scores), RetainUsed: w.RetainUsed, EffectiveSize: s.EffectiveSize, LargestMultiplier: s.LargestMultiplier,
-		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm, Seconds: took.Seconds()}
+		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm, Seconds: seconds(took)}
 	if !math.IsInf(s.Tau, 0) {
 		r.Tau = &s.Tau
 	}
@@ -184,43 +185,20 @@ Examples:
 			if err := o.resolve(seed); err != nil {
 				return err
 			}
-			f, err := openGGUF(model)
+			x, err := e.openMaterial(model, threads, &d, true)
 			if err != nil {
 				return err
 			}
-			defer f.Close()
-			s, err := d.load(true)
-			if err != nil {
+			defer x.close()
+			inputs := append(d.inputs(), model, cmd.String("config"))
+			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
-			e.overlapNote(s)
-			m, err := loadModel(f, threads)
-			if err != nil {
-				return err
-			}
-			enc, err := d.encoder(m)
-			if err != nil {
-				return err
-			}
-			forget, _, err := enc.samples("forget", s.forget)
-			if err != nil {
-				return err
-			}
-			retain, _, err := enc.samples("retain", s.retain)
-			if err != nil {
-				return err
-			}
-			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, append(d.inputs(), model)...), "give another directory, or --force to replace it"); err != nil {
-				return err
-			}
-			if err := e.checkWeights(ctx, m); err != nil {
-				return err
-			}
-			if err := mode.prepare(m, seed, 0); err != nil {
+			if err := e.prepare(ctx, x.m, &mode, seed, 0); err != nil {
 				return err
 			}
 			start := time.Now()
-			w, err := e.attribute(ctx, m, retain, forget, o)
+			w, err := e.attribute(ctx, x.m, x.retain, x.forget, o)
 			if err != nil {
 				return err
 			}
@@ -228,24 +206,33 @@ Examples:
 			if err := makeDir(out); err != nil {
 				return err
 			}
-			if err := w.write(path, s.forget); err != nil {
+			if err := w.write(path, x.sets.forget); err != nil {
 				return ioError(fmt.Errorf("%s: %w", path, pathCause(err)), "")
 			}
 			r := w.result(path, time.Since(start))
 			if cmd.Bool("json") {
 				return e.json(r)
 			}
-			fmt.Fprintf(e.stdout, "%s: %d samples against %d of %d retained, %s\n", path, r.Samples, r.RetainUsed, w.Retain, durationText(time.Since(start)))
+			fmt.Fprintf(e.stdout, "%s: %s against %d of %d retained, %s\n", path, plural(r.Samples, "sample"), r.RetainUsed, w.Retain, durationText(time.Since(start)))
 			fmt.Fprintf(e.stdout, "scores %.3g to %.3g, mean %.3g, standard deviation %.3g\n", r.ScoreMin, r.ScoreMax, r.ScoreMean, r.ScoreStd)
-			fmt.Fprintf(e.stdout, "tau %.3g: effective sample size %.1f of %d, largest weight %.2f times the plain one\n", w.summary.Tau, r.EffectiveSize, r.Samples, r.LargestMultiplier)
+			fmt.Fprintf(e.stdout, "tau %s: effective sample size %.1f of %d, largest weight %.2f times the plain one\n", tauText(w.summary.Tau), r.EffectiveSize, r.Samples, r.LargestMultiplier)
 			return nil
 		},
 	}
 }
 
-// makeDir makes a directory for outputs, if it is not there.
+// tauText writes a temperature as --tau takes it.
+func tauText(tau float64) string {
+	if math.IsInf(tau, 1) {
+		return "inf"
+	}
+	return strconv.FormatFloat(tau, 'g', 3, 64)
+}
+
+// makeDir makes a directory for outputs, if it is not there. What is in it tells of
+// the data, so only the owner may read it.
 func makeDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return ioError(fmt.Errorf("%s: %w", dir, pathCause(err)), "")
 	}
 	return nil

@@ -166,6 +166,15 @@ func (c *encoder) samples(role string, items []tofu.Item) ([]engine.Sample, *tof
 	return s, n, nil
 }
 
+// samples is encoder.samples that says aloud what is cut off.
+func (e *env) samples(c *encoder, role string, items []tofu.Item) ([]engine.Sample, error) {
+	s, n, err := c.samples(role, items)
+	if err == nil && n.Truncated > 0 {
+		e.bars.Printf("%s set: %d of %s cut at %d tokens (--max-length)", role, n.Truncated, plural(n.Samples, "sample"), c.maxLen)
+	}
+	return s, err
+}
+
 // refusals returns the refusing answers of a file, one a line, or those built in.
 func refusals(path string) ([]string, error) {
 	if path == "" {

@@ -90,7 +90,7 @@ func evalCommand(e *env) *cli.Command {
 	o := evalOptions{}
 	flags := []cli.Flag{
 		modelFlag(&model),
-		&cli.StringFlag{Name: "as", Usage: "`NAME` of --model in metrics.json: before, baseline, guard, gold", Value: "before", Destination: &as, Validator: oneOf(modelKeys...)},
+		&cli.StringFlag{Name: "as", Usage: "`NAME` of --model or --logs in metrics.json: before, baseline, guard, gold", Value: "before", Destination: &as, Validator: oneOf(modelKeys...)},
 		&cli.StringFlag{Name: "before", Usage: "GGUF `FILE` of the model before unlearning", Destination: &files[0], TakesFile: true},
 		&cli.StringFlag{Name: "baseline", Usage: "GGUF `FILE` of the model unlearned by the plain method", Destination: &files[1], TakesFile: true},
 		&cli.StringFlag{Name: "guard", Usage: "GGUF `FILE` of the model unlearned by GUARD", Destination: &files[2], TakesFile: true},
@@ -143,10 +143,13 @@ Examples:
 				}
 			}
 			if logs != "" {
-				if files != [4]string{} || forget != "" || retain != "" {
+				if files != [4]string{} || forget != "" || retain != "" || o.realAuthors != "" || o.worldFacts != "" {
 					return usageError("--logs stands in for models and data; give one or the other")
 				}
-				return e.evalLogs(cmd, logs, goldLogs)
+				if err := checkEvalOutput(out, force, cmd.String("config")); err != nil {
+					return err
+				}
+				return e.evalLogs(cmd, logs, goldLogs, as, out)
 			}
 			if files == [4]string{} {
 				return usageError("no model is given; use --model FILE, or --logs DIR")
@@ -159,7 +162,7 @@ Examples:
 			}
 			var s tofu.Sets
 			var err error
-			inputs := o.inputs()
+			inputs := append(o.inputs(), append(files[:], cmd.String("config"))...)
 			for _, f := range []struct {
 				role, path string
 				items      *[]tofu.Item
@@ -175,21 +178,35 @@ Examples:
 			if err := o.load(&s); err != nil {
 				return err
 			}
-			if out != "" {
-				if err := outputStatus(rundir.CheckIn(out, rundir.Metrics, force, inputs...), "give another directory, or --force to replace it"); err != nil {
-					return err
-				}
+			if err := checkEvalOutput(out, force, inputs...); err != nil {
+				return err
 			}
-			all := map[string]*tofu.Logs{}
+			subjects := map[string]*subject{} // all are checked before the first is evaluated
 			for i, key := range modelKeys {
 				if files[i] == "" {
 					continue
 				}
-				if all[key], err = e.evalFile(ctx, files[i], threads, s, d, o, "evaluate "+key); err != nil {
+				x, err := openSubject(files[i], threads, &d)
+				if err != nil {
+					return err
+				}
+				defer x.close()
+				if err := e.checkWeights(ctx, x.m); err != nil {
+					return err
+				}
+				subjects[key] = x
+			}
+			all := map[string]*tofu.Logs{}
+			for _, key := range modelKeys {
+				x := subjects[key]
+				if x == nil {
+					continue
+				}
+				if all[key], err = e.evaluate(ctx, x.m, s, o.options(x.enc.format), "evaluate "+key); err != nil {
 					return err
 				}
 				if out != "" {
-					if err := makeDir(out); err != nil {
+					if err := makeDir(filepath.Join(out, rundir.Logs)); err != nil {
 						return err
 					}
 					if err := all[key].Write(filepath.Join(out, rundir.Logs, key)); err != nil {
@@ -233,29 +250,18 @@ Examples:
 	}
 }
 
-// evalFile evaluates the model in one file.
-func (e *env) evalFile(ctx context.Context, path string, threads int, s tofu.Sets, d dataOptions, o evalOptions, name string) (*tofu.Logs, error) {
-	f, err := openGGUF(path)
-	if err != nil {
-		return nil, err
+// checkEvalOutput says whether metrics.json can be written into the directory out; empty
+// stands for none.
+func checkEvalOutput(out string, force bool, inputs ...string) error {
+	if out == "" {
+		return nil
 	}
-	defer f.Close()
-	m, err := loadModel(f, threads)
-	if err != nil {
-		return nil, err
-	}
-	enc, err := d.encoder(m)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.checkWeights(ctx, m); err != nil {
-		return nil, err
-	}
-	return e.evaluate(ctx, m, s, o.options(enc.format), name)
+	return outputStatus(rundir.CheckIn(out, rundir.Metrics, force, inputs...), "give another directory, or --force to replace it")
 }
 
-// evalLogs prints the metrics of a folder of logs.
-func (e *env) evalLogs(cmd *cli.Command, dir string, gold *tofu.Logs) error {
+// evalLogs prints the metrics of a folder of logs, and writes them into the directory out
+// if there is one.
+func (e *env) evalLogs(cmd *cli.Command, dir string, gold *tofu.Logs, as, out string) error {
 	l, err := readLogs(dir, "logs")
 	if err != nil {
 		return err
@@ -263,6 +269,16 @@ func (e *env) evalLogs(cmd *cli.Command, dir string, gold *tofu.Logs) error {
 	m, err := l.Metrics(gold)
 	if err != nil {
 		return dataError(fmt.Errorf("%s: %w", dir, err), "")
+	}
+	if out != "" {
+		if err := makeDir(out); err != nil {
+			return err
+		}
+		result := metricsFile{}
+		result.set(as, m)
+		if err := rundir.WriteJSON(filepath.Join(out, rundir.Metrics), result); err != nil {
+			return ioError(err, "")
+		}
 	}
 	if cmd.Bool("json") {
 		return e.json(m)

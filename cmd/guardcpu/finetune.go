@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -55,35 +54,28 @@ Examples:
 			if out == "" {
 				return usageError("no output is given; use --out FILE")
 			}
-			f, err := openGGUF(model)
+			x, err := openSubject(model, threads, &d)
 			if err != nil {
 				return err
 			}
-			defer f.Close()
-			if err := checkModelOutput(out, force, f, append(data, model)...); err != nil {
+			defer x.close()
+			if err := checkModelOutput(out, force, x.file, append(data, model, cmd.String("config"))...); err != nil {
 				return err
 			}
-			m, err := loadModel(f, threads)
-			if err != nil {
-				return err
-			}
-			enc, err := d.encoder(m)
-			if err != nil {
-				return err
-			}
+			m := x.m
 			var samples []engine.Sample
 			for _, path := range data {
 				items, _, err := loadItems("data", path)
 				if err != nil {
 					return err
 				}
-				s, _, err := enc.samples(path, items)
+				s, err := e.samples(x.enc, path, items)
 				if err != nil {
 					return err
 				}
 				samples = append(samples, s...)
 			}
-			if err := mode.prepare(m, seed, 0); err != nil {
+			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
 				return err
 			}
 			start := time.Now()
@@ -100,11 +92,11 @@ Examples:
 				Loss    float64 `json:"loss"` // of the last step
 				Samples int     `json:"samples"`
 				Seconds float64 `json:"seconds"`
-			}{out, last.Steps, last.Loss, len(samples), time.Since(start).Seconds()}
+			}{out, last.Steps, last.Loss, len(samples), seconds(time.Since(start))}
 			if cmd.Bool("json") {
 				return e.json(result)
 			}
-			fmt.Fprintf(e.stdout, "%s: %d samples, %d steps, last loss %.4f, %s\n", out, len(samples), last.Steps, last.Loss, durationText(time.Since(start)))
+			fmt.Fprintf(e.stdout, "%s: %s, %s, last loss %.4f, %s\n", out, plural(len(samples), "sample"), plural(last.Steps, "step"), last.Loss, durationText(time.Since(start)))
 			return nil
 		},
 	}
@@ -155,10 +147,6 @@ func (e *env) export(m *engine.Model, path string, set []gguf.KV) error {
 	if err := m.Export(path, engine.ExportOptions{Set: set}); err != nil {
 		return writeError(path, err)
 	}
-	f, err := gguf.Open(path)
-	if err != nil {
-		os.Remove(path)
-		return ioError(fmt.Errorf("output verification failed: %w", err), "the file has been removed")
-	}
-	return f.Close()
+	_, err := readBack(path)
+	return err
 }

@@ -139,6 +139,8 @@ func TestBadInput(t *testing.T) {
 	write("scores.jsonl", `{"i":0,"score":1,"weight":0.5}`+"\n")
 	write("shuffled.jsonl", `{"i":1,"score":1,"weight":0.5}`+"\n")
 	write("old.gguf", "old")
+	write("no.txt", "I do not know.\n")
+	write("run.yaml", "seeds: 1\n")
 	require.NoError(t, os.Mkdir("olddir", 0o700))
 	require.NoError(t, os.Symlink("model.gguf", "link.gguf"))
 	require.NoError(t, os.Link("model.gguf", "hard.gguf"))
@@ -211,22 +213,31 @@ func TestBadInput(t *testing.T) {
 		{"output directory is missing", run("--out", "absent/out.gguf"), exitIO, `absent: output directory is not writable`},
 		{"run directory exists", tinyRun("--run-dir", "olddir"), exitOutput, `olddir: output exists`},
 		{"run directory in a file", tinyRun("--run-dir", "old.gguf/r"), exitIO, `old\.gguf: output directory is not writable: not a directory`},
+		{"retrained model of no use", run("--gold", "arch.gguf"), exitModel, `arch\.gguf: architecture`},
+		{"output is a device", run("--out", os.DevNull, "--force"), exitOutput, `output exists and is no regular file; give another name$`},
+		{"output is the configuration", run("--config", "run.yaml", "--out", "run.yaml", "--force"), exitOutput, `would overwrite an input`},
 		{"finetune without data", []string{"finetune", "--model", "model.gguf", "--out", "x.gguf"}, exitUsage, `use --data FILE`},
 		{"finetune without output", []string{"finetune", "--model", "model.gguf", "--data", "retain.jsonl"}, exitUsage, `use --out FILE`},
 		{"finetune over its input", []string{"finetune", "--model", "model.gguf", "--data", "retain.jsonl", "--out", "link.gguf", "--force"}, exitOutput, `overwrite an input`},
 		{"unlearn without output", append([]string{"unlearn", "--model", "model.gguf"}, sets...), exitUsage, `use --out FILE`},
+		{"unlearn over its refusals", append([]string{"unlearn", "--model", "model.gguf", "--method", "po", "--refusals", "no.txt", "--out", "no.txt", "--force"}, sets...), exitOutput, `no\.txt: output would overwrite an input`},
+		{"finetune of a NaN", []string{"finetune", "--model", "nan.gguf", "--data", "retain.jsonl", "--out", "x.gguf"}, exitModel, `is NaN`},
+		{"quantize a NaN", []string{"quantize", "--type", "F32", "nan.gguf", "x.gguf"}, exitModel, `nan\.gguf: blk\.1\.attn_q\.weight: element \[1,3\] is NaN`},
 		{"too few scores", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--scores", "scores.jsonl"}, sets...), exitData, `scores\.jsonl: 1 lines for 4 samples`},
 		{"scores out of order", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--scores", "shuffled.jsonl"}, sets...), exitData, `shuffled\.jsonl: line 1: i is 1, want 0`},
 		{"scores are no scores", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--scores", "forget.jsonl"}, sets...), exitData, `forget\.jsonl: line 1: want`},
 		{"plain with scores", append([]string{"unlearn", "--model", "model.gguf", "--out", "x.gguf", "--plain", "--scores", "scores.jsonl"}, sets...), exitUsage, `use one of them`},
 		{"attribute of a NaN", append([]string{"attribute", "--model", "nan.gguf", "--out", "s"}, sets...), exitModel, `is NaN`},
 		{"scores that exist", append([]string{"attribute", "--model", "model.gguf", "--out", "."}, sets...), exitOutput, `scores\.jsonl: output exists`},
+		{"scores into a file", append([]string{"attribute", "--model", "model.gguf", "--out", "old.gguf", "--force"}, sets...), exitOutput, `old\.gguf: output exists and is a file, want a directory`},
+		{"eval of a model that is missing", append([]string{"eval", "--before", "model.gguf", "--guard", "absent.gguf", "--out", "e"}, sets...), exitModel, `absent\.gguf: no such file`},
 		{"eval into a file", append([]string{"eval", "--model", "model.gguf", "--out", "old.gguf/e"}, sets...), exitIO, `not writable: not a directory`},
 		{"attribute without output", append([]string{"attribute", "--model", "model.gguf"}, sets...), exitUsage, `use --out DIR`},
 		{"eval of nothing", []string{"eval"}, exitUsage, `no model is given`},
 		{"eval without data", []string{"eval", "--model", "model.gguf"}, exitUsage, `no data is given`},
 		{"no logs", []string{"eval", "--logs", "olddir"}, exitData, `olddir holds no logs`},
 		{"no such logs", []string{"eval", "--logs", "absent"}, exitData, `absent.*no such file`},
+		{"logs and data", []string{"eval", "--logs", "olddir", "--world-facts", "facts.jsonl"}, exitUsage, `one or the other`},
 		{"logs and a model", []string{"eval", "--logs", "olddir", "--model", "model.gguf"}, exitUsage, `one or the other`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -104,6 +104,65 @@ func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
 	return m, nil
 }
 
+// subject is an open model with what turns rows into its samples.
+type subject struct {
+	file *gguf.File
+	m    *engine.Model
+	enc  *encoder
+}
+
+// openSubject opens the model in a file.
+func openSubject(path string, threads int, o *dataOptions) (x *subject, err error) {
+	x = &subject{}
+	if x.file, err = openGGUF(path); err != nil {
+		return nil, err
+	}
+	if x.m, err = loadModel(x.file, threads); err == nil {
+		x.enc, err = o.encoder(x.m)
+	}
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *subject) close() { x.file.Close() }
+
+// material is a subject with the rows to forget and to retain, and the samples of them.
+type material struct {
+	*subject
+	sets           *sets
+	forget, retain []engine.Sample
+}
+
+// openMaterial opens a model and both sets, and says aloud what of them is not used.
+func (e *env) openMaterial(path string, threads int, o *dataOptions, needRetain bool) (x *material, err error) {
+	x = &material{}
+	if x.subject, err = openSubject(path, threads, o); err != nil {
+		return nil, err
+	}
+	if x.sets, err = o.load(needRetain); err == nil {
+		e.overlapNote(x.sets)
+		if x.forget, err = e.samples(x.enc, "forget", x.sets.forget); err == nil {
+			x.retain, err = e.samples(x.enc, "retain", x.sets.retain)
+		}
+	}
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+// prepare makes m ready for training: its weights are finite and there is memory.
+func (e *env) prepare(ctx context.Context, m *engine.Model, mode *modeOptions, seed uint64, copies int) error {
+	if err := e.checkWeights(ctx, m); err != nil {
+		return err
+	}
+	return mode.prepare(m, seed, copies)
+}
+
 // checkWeights refuses a model with a weight that is NaN or infinite, naming it.
 func (e *env) checkWeights(ctx context.Context, m *engine.Model) error {
 	task := e.bars.Start("check weights")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -70,7 +71,7 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			if err := checkModelOutput(out, force, f, in); err != nil {
+			if err := checkModelOutput(out, force, f, in, cmd.String("config")); err != nil {
 				return err
 			}
 			result, err := e.quantize(ctx, f, out, plan)
@@ -157,24 +158,37 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 		return nil, writeError(out, err)
 	}
 	task.Done()
-	g, err := gguf.Open(out) // what was written must read
+	var err error
+	res.Bytes, err = readBack(out)
+	return res, err
+}
+
+// readBack reads what has been written with the strict reader, and removes what does not read.
+func readBack(path string) (bytes uint64, err error) {
+	f, err := gguf.Open(path)
 	if err != nil {
-		return nil, ioError(err, "the output is not usable")
+		os.Remove(path)
+		return 0, ioError(fmt.Errorf("output verification failed: %w", err), "the file has been removed")
 	}
-	defer g.Close()
-	res.Bytes = uint64(len(g.Bytes()))
-	return res, nil
+	defer f.Close()
+	return uint64(len(f.Bytes())), nil
 }
 
 // repack changes the type of one tensor, row by row.
 func repack(f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) {
-	data := f.Data(t)
-	if from == to {
-		return data, nil
-	}
-	cols := int(t.Dims[0])
+	data, cols := f.Data(t), int(t.Dims[0])
 	rowIn, rowOut := from.RowBytes(cols), to.RowBytes(cols)
 	rows := len(data) / rowIn
+	if from == to {
+		w, err := quant.NewMatrix(from, rows, cols, data)
+		if err == nil {
+			err = w.CheckFinite()
+		}
+		if err != nil {
+			return nil, modelError(fmt.Errorf("%s: %s: %w", f.Name, t.Name, trimPackage(err)), "")
+		}
+		return data, nil
+	}
 	packed := make([]byte, rows*rowOut)
 	x := make([]float32, cols)
 	for r := range rows {
@@ -220,7 +234,7 @@ func outputStatus(err error, remedy string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, rundir.ErrIsInput):
+	case errors.Is(err, rundir.ErrIsInput), errors.Is(err, rundir.ErrInTheWay):
 		return outputError("give another name", "%w", err)
 	case errors.Is(err, rundir.ErrExists):
 		return outputError(remedy, "%w", err)

@@ -140,7 +140,7 @@ type run struct {
 
 	start    time.Time
 	file     *gguf.File
-	goldFile *gguf.File // nil: none, or to be trained
+	gold     *subject // nil: none, or to be trained
 	m        *engine.Model
 	enc      *encoder
 	dir      *rundir.Dir
@@ -223,19 +223,16 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		return r, err
 	}
 	if o.gold != "" && o.gold != "train" {
-		if r.goldFile, err = openGGUF(o.gold); err != nil {
+		if r.gold, err = openSubject(o.gold, o.threads, &o.data); err != nil {
+			return r, err
+		}
+		if err := e.checkWeights(ctx, r.gold.m); err != nil {
 			return r, err
 		}
 		r.inputs = append(r.inputs, fileInput("gold", o.gold))
 	}
-	if err := e.checkWeights(ctx, r.m); err != nil {
-		return r, err
-	}
-	copies := 2 // the state before unlearning, and the model to write
-	if o.gold == "train" {
-		copies++
-	}
-	return r, o.mode.prepare(r.m, o.seed, copies)
+	// The copies are the state before unlearning, and the given model or, later, the one to write.
+	return r, e.prepare(ctx, r.m, &o.mode, o.seed, 2)
 }
 
 // goldNeedsBase refuses to make a retrained model from one that knows the forget set.
@@ -304,11 +301,9 @@ func (r *run) openFiles() (err error) {
 // checkOutputs refuses what cannot be written.
 func (r *run) checkOutputs() error {
 	o := r.o
-	var inputs []string
+	inputs := []string{r.cmd.String("config")}
 	for _, in := range r.inputs {
-		if in.Path != "" {
-			inputs = append(inputs, in.Path)
-		}
+		inputs = append(inputs, in.Path)
 	}
 	if o.gold != "" && o.gold != "train" {
 		inputs = append(inputs, o.gold)
@@ -366,10 +361,11 @@ func (r *run) encode() (err error) {
 }
 
 func (r *run) close() {
-	for _, f := range []*gguf.File{r.file, r.goldFile} {
-		if f != nil {
-			f.Close()
-		}
+	if r.file != nil {
+		r.file.Close()
+	}
+	if r.gold != nil {
+		r.gold.close()
 	}
 	if r.dir != nil {
 		r.dir.Close()

@@ -26,7 +26,10 @@ func (r *run) do(ctx context.Context) (err error) {
 		fmt.Fprintln(r.e.stderr, line)
 	}
 	fmt.Fprintln(r.e.stderr)
-	base := r.m.Snapshot() // the given model: the retrained one starts from it
+	var base *engine.Snapshot // the given model, if a retrained one is to start from it
+	if r.o.gold == "train" {
+		base = r.m.Snapshot()
+	}
 	if err := r.finetune(ctx); err != nil {
 		return err
 	}
@@ -190,13 +193,8 @@ func (r *run) goldModel(ctx context.Context, base *engine.Snapshot) (err error) 
 	}
 	r.begin("retrained model")
 	m := r.m
-	if r.goldFile != nil {
-		if m, err = loadModel(r.goldFile, r.o.threads); err != nil {
-			return err
-		}
-		if err := r.e.checkWeights(ctx, m); err != nil {
-			return err
-		}
+	if r.gold != nil {
+		m = r.gold.m
 	} else {
 		r.m.Restore(base)
 		if err := r.teach(ctx, r.retain, "retrain without forget"); err != nil {
@@ -350,7 +348,7 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	r.manifest.Complete, r.manifest.Step, r.manifest.Finished = true, "", time.Now().UTC()
-	r.event("done", rundir.Field{Name: "seconds", Value: took.Seconds()})
+	r.event("done", rundir.Field{Name: "seconds", Value: seconds(took)})
 	if err := r.writeManifest(); err != nil {
 		return err
 	}
@@ -397,7 +395,7 @@ func (r *run) print(took time.Duration) error {
 			Seconds float64     `json:"seconds"`
 			Summary []string    `json:"summary"`
 			Metrics metricsFile `json:"metrics"`
-		}{r.dir.Path, r.dir.File(rundir.Model), r.dir.File(rundir.Report), took.Seconds(), r.summary(), r.metrics})
+		}{r.dir.Path, r.dir.File(rundir.Model), r.dir.File(rundir.Report), seconds(took), r.summary(), r.metrics})
 	}
 	w := r.e.stdout
 	printTable(w, r.columns())

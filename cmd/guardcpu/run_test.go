@@ -189,6 +189,9 @@ func TestRun(t *testing.T) {
 		var got map[string]any
 		require.NoError(t, json.Unmarshal([]byte(r.stdout), &got))
 		assert.Equal(t, readJSON(t, "a/metrics.json")["guard"], got)
+		r = guardcpu("", "eval", "--logs", "a/logs/guard", "--retain-logs", "a/logs/gold", "--as", "guard", "--out", "l")
+		require.Zero(t, r.status, r.stderr)
+		assert.Equal(t, map[string]any{"guard": got}, readJSON(t, "l/metrics.json"))
 	})
 	t.Run("eval of the written file gives the same numbers", func(t *testing.T) {
 		r := guardcpu("", "eval", "--guard", "out.gguf", "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--real-authors", "authors.jsonl", "--world-facts", "facts.jsonl",
@@ -196,6 +199,9 @@ func TestRun(t *testing.T) {
 		require.Zero(t, r.status, r.stderr)
 		assert.Equal(t, readJSON(t, "a/metrics.json")["guard"], readJSON(t, "e/metrics.json")["guard"])
 		assert.Equal(t, sum(t, "a/logs/guard/eval_log_forget.json"), sum(t, "e/logs/guard/eval_log_forget.json"))
+		st, err := os.Stat("e/logs")
+		require.NoError(t, err)
+		assert.Zero(t, st.Mode().Perm()&0o077, "the logs hold texts of the data")
 	})
 }
 

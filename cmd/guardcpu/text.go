@@ -31,6 +31,17 @@ func countText(n uint64) string {
 	return s
 }
 
+// plural writes a number of things: 1 step, 2 steps.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return countText(uint64(n)) + " " + thing + "s"
+}
+
+// seconds is a duration as JSON results have it, to a millisecond.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+
 // durationText writes a duration to a tenth of a second, or a second when it is long.
 func durationText(d time.Duration) string {
 	if d < time.Minute {

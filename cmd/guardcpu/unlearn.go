@@ -143,60 +143,34 @@ Examples:
 			if err := so.resolve(seed); err != nil {
 				return err
 			}
-			f, err := openGGUF(model)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			inputs := append(d.inputs(), model)
-			if scores != "" {
-				inputs = append(inputs, scores)
-			}
-			if err := checkModelOutput(out, force, f, inputs...); err != nil {
-				return err
-			}
 			weigh := !plain && scores == ""
-			s, err := d.load(weigh || o.needsRetain())
+			x, err := e.openMaterial(model, threads, &d, weigh || o.needsRetain())
 			if err != nil {
 				return err
 			}
-			e.overlapNote(s)
+			defer x.close()
+			m := x.m
+			inputs := append(d.inputs(), model, scores, o.refusals, cmd.String("config"))
+			if err := checkModelOutput(out, force, x.file, inputs...); err != nil {
+				return err
+			}
 			lines, err := refusals(o.refusals)
 			if err != nil {
 				return err
 			}
-			m, err := loadModel(f, threads)
-			if err != nil {
-				return err
-			}
-			enc, err := d.encoder(m)
-			if err != nil {
-				return err
-			}
-			forget, _, err := enc.samples("forget", s.forget)
-			if err != nil {
-				return err
-			}
-			retain, _, err := enc.samples("retain", s.retain)
-			if err != nil {
-				return err
-			}
-			data := o.data(enc, s.forget, forget, retain, lines)
+			data := o.data(x.enc, x.sets.forget, x.forget, x.retain, lines)
 			if scores != "" {
-				if data.Multipliers, err = readMultipliers(scores, len(forget)); err != nil {
+				if data.Multipliers, err = readMultipliers(scores, len(x.forget)); err != nil {
 					return err
 				}
 			}
-			if err := e.checkWeights(ctx, m); err != nil {
-				return err
-			}
-			if err := mode.prepare(m, seed, 0); err != nil {
+			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
 				return err
 			}
 			start := time.Now()
 			set := append(provenance("unlearn", seed), gguf.KV{Key: "guardcpu.method", Value: o.Loss})
 			if weigh {
-				w, err := e.attribute(ctx, m, retain, forget, so)
+				w, err := e.attribute(ctx, m, x.retain, x.forget, so)
 				if err != nil {
 					return err
 				}
@@ -222,9 +196,9 @@ Examples:
 					Steps   int                `json:"steps"`
 					Terms   map[string]float64 `json:"terms"` // of the last step, nats a position
 					Seconds float64            `json:"seconds"`
-				}{out, o.Loss, last.Steps, terms, time.Since(start).Seconds()})
+				}{out, o.Loss, last.Steps, terms, seconds(time.Since(start))})
 			}
-			fmt.Fprintf(e.stdout, "%s: %s, %d steps", out, o.Loss, last.Steps)
+			fmt.Fprintf(e.stdout, "%s: %s, %s", out, o.Loss, plural(last.Steps, "step"))
 			for _, t := range last.Terms {
 				fmt.Fprintf(e.stdout, ", %s %.3f nats", t.Name, t.Mean)
 			}

@@ -10,28 +10,33 @@ import (
 
 // Why an output was refused; CheckOutput's errors wrap one of these.
 var (
-	ErrExists  = errors.New("output exists")
-	ErrIsInput = errors.New("output would overwrite an input")
+	ErrExists   = errors.New("output exists")
+	ErrInTheWay = errors.New("output exists and is") // something that is never replaced
+	ErrIsInput  = errors.New("output would overwrite an input")
 )
 
 // CheckOutput says before work starts whether the file path can be written: it is
 // none of the inputs under any spelling (links and ".." included), does not exist
-// unless force, and a file can be made in its directory.
+// or is a regular file and force is given, and a file can be made in its directory.
+// Inputs that are empty do not count.
 func CheckOutput(path string, force bool, inputs ...string) error {
 	for _, in := range inputs {
+		if in == "" {
+			continue
+		}
 		if same, err := sameFile(path, in); err != nil {
 			return err
 		} else if same {
 			return fmt.Errorf("%s: %w (%s)", path, ErrIsInput, in)
 		}
 	}
-	switch st, err := os.Lstat(path); {
-	case err == nil && st.IsDir():
-		return fmt.Errorf("%s: %w and is a directory", path, ErrExists)
-	case err == nil && !force:
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return fmt.Errorf("%s: %w a directory", path, ErrInTheWay)
+	} else if err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("%s: %w no regular file", path, ErrInTheWay)
+	}
+	if _, err := os.Lstat(path); err == nil && !force { // also a link that leads nowhere
 		return fmt.Errorf("%s: %w", path, ErrExists)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
 	}
 	return CheckWritable(filepath.Dir(path))
 }
@@ -49,7 +54,10 @@ func CheckWritable(dir string) error {
 // CheckIn says before work starts whether the directory dir, which need not exist
 // yet, can hold the file name, in the sense of CheckOutput.
 func CheckIn(dir, name string, force bool, inputs ...string) error {
-	if _, err := os.Stat(dir); err == nil {
+	if st, err := os.Stat(dir); err == nil {
+		if !st.IsDir() {
+			return fmt.Errorf("%s: %w a file, want a directory", dir, ErrInTheWay)
+		}
 		return CheckOutput(filepath.Join(dir, name), force, inputs...)
 	}
 	return CheckWritable(existing(dir))

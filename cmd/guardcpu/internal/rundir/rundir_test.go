@@ -77,8 +77,10 @@ func TestCheckOutput(t *testing.T) {
 		assert.ErrorIs(t, CheckOutput(path, true, in), ErrIsInput, name)
 	}
 	assert.ErrorIs(t, CheckOutput(other, false, in), ErrExists)
-	assert.ErrorIs(t, CheckOutput(filepath.Join(dir, "sub"), true, in), ErrExists, "a directory is never replaced")
-	assert.NoError(t, CheckOutput(other, true, in))
+	assert.ErrorIs(t, CheckOutput(filepath.Join(dir, "sub"), true, in), ErrInTheWay, "a directory is never replaced")
+	assert.ErrorIs(t, CheckOutput(os.DevNull, true, in), ErrInTheWay, "nor is a device")
+	assert.ErrorIs(t, CheckIn(other, "new", true), ErrInTheWay)
+	assert.NoError(t, CheckOutput(other, true, in, ""))
 	assert.NoError(t, CheckOutput(filepath.Join(dir, "new"), false, in))
 	assert.ErrorContains(t, CheckOutput(filepath.Join(dir, "absent", "new"), false, in), "not writable")
 	assert.NoError(t, CheckIn(filepath.Join(dir, "a", "b"), "new", false))
