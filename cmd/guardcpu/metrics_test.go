@@ -33,7 +33,9 @@ func TestVerdict(t *testing.T) {
 		{"within the spread", []report.SacrificeRow{row("ROUGE-L", []float64{.1, .5}, []float64{.2, .3})}, 2,
 			"GUARD sacrificed less than plain GD in ROUGE-L (0.250 against 0.300, within the spread of the seeds) (means of 2 seeds)."},
 		{"nothing to compare", []report.SacrificeRow{row("ROUGE-L", []float64{nan}, []float64{nan})}, 1,
-			"The forget set did not measurably lose knowledge by both methods in any metric, so there is no sacrifice rate to compare."},
+			"In no metric did the forget set measurably lose knowledge by both methods, so there is no sacrifice rate to compare."},
+		{"a seed without a rate", []report.SacrificeRow{row("ROUGE-L", []float64{.1, .5}, []float64{.2, nan}), row("Probability", []float64{.2, .3}, []float64{.1, .1})}, 2,
+			"GUARD sacrificed less than plain GD in probability (0.100 against 0.250); in ROUGE-L the forget set did not measurably lose knowledge by both methods with every seed, so there is no rate to compare (means of 2 seeds)."},
 		{"equal is no win", []report.SacrificeRow{row("ROUGE-L", []float64{.2}, []float64{.2})}, 1,
 			"GUARD did not sacrifice less than plain GD: not in ROUGE-L (0.200 against 0.200)."},
 	} {

@@ -98,7 +98,7 @@ func verdict(rows []report.SacrificeRow, method string, seeds int) string {
 			continue
 		}
 		s := fmt.Sprintf("%s (%s against %s", name, report.Number(g.Mean), report.Number(b.Mean))
-		if spread := math.Max(b.SD, g.SD); seeds > 1 && math.Abs(b.Mean-g.Mean) <= spread {
+		if row.WithinSpread() {
 			s += ", within the spread of the seeds"
 		}
 		s += ")"
@@ -119,14 +119,17 @@ func verdict(rows []report.SacrificeRow, method string, seeds int) string {
 			parts = append(parts, fmt.Sprintf("it did not in %s", list(higher)))
 		}
 	}
-	if len(parts) == 0 {
-		parts = append(parts, "the forget set did not measurably lose knowledge by both methods in any metric, so there is no sacrifice rate to compare")
+	always := "by both methods"
+	if seeds > 1 {
+		always += " with every seed"
 	}
-	if len(undefined) > 0 && len(lower)+len(higher) > 0 {
-		parts = append(parts, fmt.Sprintf("in %s the forget set did not measurably lose knowledge by both methods, so there is no rate to compare", list(undefined)))
+	if len(parts) == 0 {
+		parts = append(parts, fmt.Sprintf("in no metric did the forget set measurably lose knowledge %s, so there is no sacrifice rate to compare", always))
+	} else if len(undefined) > 0 {
+		parts = append(parts, fmt.Sprintf("in %s the forget set did not measurably lose knowledge %s, so there is no rate to compare", list(undefined), always))
 	}
 	s := strings.Join(parts, "; ")
-	if seeds > 1 {
+	if seeds > 1 && len(lower)+len(higher) > 0 {
 		s += fmt.Sprintf(" (means of %d seeds)", seeds)
 	}
 	return strings.ToUpper(s[:1]) + s[1:] + "."
@@ -168,13 +171,13 @@ func (r *run) report(took time.Duration) *report.Data {
 	d.Epochs = "Measured on the answers of the sets after every epoch, starting from the model before. Right is remembered, left forgotten; the higher a line stays on its way left, the less is sacrificed."
 	s := r.weights.summary
 	d.Weighting = []report.Fact{
-		{Name: "τ", Value: fmt.Sprintf("%.6g (%s)", s.Tau, o.score.tauText)},
-		{Name: "scores", Value: fmt.Sprintf("%.4g to %.4g, mean %.4g, standard deviation %.4g", s.Min, s.Max, s.Mean, s.Std)},
-		{Name: "weighted mean score", Value: fmt.Sprintf("%.4g", s.WeightedMean)},
+		{Name: "τ", Value: fmt.Sprintf("%s (%s)", tauText(s.Tau), o.score.tauText)},
+		{Name: "scores", Value: fmt.Sprintf("%.3g to %.3g, mean %.3g, standard deviation %.3g", s.Min, s.Max, s.Mean, s.Std)},
+		{Name: "weighted mean score", Value: fmt.Sprintf("%.3g", s.WeightedMean)},
 		{Name: "effective sample size", Value: fmt.Sprintf("%.1f of %d", s.EffectiveSize, len(r.forget))},
-		{Name: "largest weight", Value: fmt.Sprintf("%.3f times the plain one (sample %d)", s.LargestMultiplier, s.LargestSample)},
+		{Name: "largest weight", Value: fmt.Sprintf("%.2f times the plain one (sample %d)", s.LargestMultiplier, s.LargestSample)},
 		{Name: "retain samples in the mean gradient", Value: fmt.Sprintf("%d of %d", r.weights.RetainUsed, r.weights.Retain)},
-		{Name: "norm of the mean gradient", Value: fmt.Sprintf("%.4g", r.weights.GradNorm)},
+		{Name: "norm of the mean gradient", Value: fmt.Sprintf("%.3g", r.weights.GradNorm)},
 	}
 	d.Samples = r.samples()
 	d.Options = optionGroups(r.cmd)
@@ -203,7 +206,7 @@ func (r *run) tiles(rows []report.SacrificeRow) []report.Tile {
 			continue
 		}
 		good := 0
-		if b.N > 0 && b.Mean != g.Mean {
+		if b.N > 0 && b.Mean != g.Mean && !row.WithinSpread() {
 			good = map[bool]int{true: 1, false: -1}[g.Mean < b.Mean]
 		}
 		tiles = append(tiles, report.Tile{Label: "Sacrifice rate, ROUGE-L", Value: report.Number(g.Mean), Note: "plain " + b.String(), Good: good})
@@ -338,7 +341,7 @@ func (r *run) samples() []report.Sample {
 			s.StdErr = r.weights.StdErr[i]
 		}
 		if r.o.texts {
-			s.Question, s.Answer = it.Question, it.Answer
+			s.Question = it.Question
 		}
 		k := index[i]
 		var text string

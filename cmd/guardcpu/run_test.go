@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 	require.Zero(t, r.status, r.stderr)
 	assert.Contains(t, r.stderr, "Step 1   fine-tune on both sets", "it says first what it is going to do")
 	assert.Contains(t, r.stdout, "Forget set, probability")
-	assert.Regexp(t, `(?m)^(GUARD (sacrificed less|did not sacrifice less)|The forget set did not measurably lose)`, r.stdout)
+	assert.Regexp(t, `(?m)^(GUARD (sacrificed less|did not sacrifice less)|In no metric did the forget set measurably lose)`, r.stdout)
 	assert.Contains(t, r.stdout, "report  a/report.html")
 	assert.Equal(t, before, sum(t, "model.gguf"), "the input is as it was")
 	assert.Equal(t, sum(t, "a/model.gguf"), sum(t, "out.gguf"))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,15 +133,30 @@ type SacrificeRow struct {
 	Baseline, Guard []float64 // one a seed; NaN: undefined
 }
 
-// BaselineValue is the mean over the seeds.
-func (r SacrificeRow) BaselineValue() Value { return Of(r.Baseline) }
+// BaselineValue is the mean over the seeds; there is none unless every seed has a rate,
+// for the means of the two methods are compared.
+func (r SacrificeRow) BaselineValue() Value { return ofAll(r.Baseline) }
 
-// GuardValue is the mean over the seeds.
-func (r SacrificeRow) GuardValue() Value { return Of(r.Guard) }
+// GuardValue is BaselineValue of GUARD.
+func (r SacrificeRow) GuardValue() Value { return ofAll(r.Guard) }
+
+func ofAll(v []float64) Value {
+	if slices.ContainsFunc(v, math.IsNaN) {
+		return Value{}
+	}
+	return Of(v)
+}
+
+// WithinSpread says whether the means are no further apart than one standard deviation
+// over the seeds.
+func (r SacrificeRow) WithinSpread() bool {
+	b, g := r.BaselineValue(), r.GuardValue()
+	return b.N > 1 && math.Abs(b.Mean-g.Mean) <= math.Max(b.SD, g.SD)
+}
 
 // Verdict says whose mean is lower.
 func (r SacrificeRow) Verdict() string {
-	b, g := Of(r.Baseline), Of(r.Guard)
+	b, g := r.BaselineValue(), r.GuardValue()
 	switch {
 	case b.N == 0 || g.N == 0:
 		return "undefined"
@@ -155,13 +171,13 @@ func (r SacrificeRow) Verdict() string {
 
 // Sample is one forget sample.
 type Sample struct {
-	I, Line                                           int
-	Question                                          string
-	Score, StdErr                                     float64
-	Weight                                            float64 // n·w: 1 is the weight of the plain method
-	ProbBefore, ProbBaseline, ProbGuard               float64
-	RougeLBefore, RougeLBaseline, RougeLGuard         float64
-	AnswerBefore, AnswerBaseline, AnswerGuard, Answer string
+	I, Line                                   int
+	Question                                  string
+	Score, StdErr                             float64
+	Weight                                    float64 // n·w: 1 is the weight of the plain method
+	ProbBefore, ProbBaseline, ProbGuard       float64
+	RougeLBefore, RougeLBaseline, RougeLGuard float64
+	AnswerGuard                               string
 }
 
 // OptionGroup is a heading with the options under it.

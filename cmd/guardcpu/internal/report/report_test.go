@@ -38,7 +38,7 @@ func example() *Data {
 			{"Retain set", "Probability", "higher", []Value{One(.979), {.889, .01, 3}, {.921, .007, 3}, One(.975)}},
 			{"All", "Forget quality", "higher", []Value{One(1.2e-9), {.2, .1, 3}, {.41, .12, 3}, {}}},
 		},
-		SeedNames: []string{"1", "2", "3"},
+		SeedNames: []string{"4", "5", "6"},
 		Sacrifice: []SacrificeRow{
 			{"Probability", []float64{.094, .1, .088}, []float64{.061, .07, .055}},
 			{"ROUGE-L", []float64{.094, .1, .088}, []float64{.061, .15, -.055}},
@@ -89,7 +89,8 @@ func TestReportShowsAndEscapes(t *testing.T) {
 	require.NoError(t, err)
 	html := string(page)
 	assert.NotContains(t, html, "<script>alert(1)</script>")
-	for _, want := range []string{"0.021 ± 0.004", "1.2e-9", "n/a", "undefined", "What this does not prove", "τ", "Where was author 39 born?"} {
+	assert.NotContains(t, html, "0.400 ± 0.141", "a mean of the seeds that have a rate is no mean of the seeds")
+	for _, want := range []string{"seed 4: 0.061", "0.021 ± 0.004", "1.2e-9", "n/a", "undefined", "What this does not prove", "τ", "Where was author 39 born?"} {
 		assert.Contains(t, html, want)
 	}
 	assert.NotContains(t, html, "NaN</", "no number is shown as NaN")

@@ -14,10 +14,9 @@ type Plot struct {
 	Title          string
 	XLabel, YLabel string
 	Series         []Series
-	Legend         bool
-	ZeroLine       bool     // draw y = YLine
-	YLine          float64  // height of a reference line, named YLineName
-	YLineName      string   //
+	ZeroLine       bool    // draw y = YLine
+	YLine          float64 // height of a reference line, named YLineName
+	YLineName      string
 	Marks          []Series // single points drawn large with their name: before, retrained
 }
 
@@ -305,7 +304,7 @@ func weightScatter(samples []Sample) template.HTML {
 }
 
 // sacrificeStrip draws the sacrifice rates: a dot a seed, a bar at each mean.
-func sacrificeStrip(rows []SacrificeRow) template.HTML {
+func sacrificeStrip(rows []SacrificeRow, seeds []string) template.HTML {
 	const lane = 64.0
 	c := newCanvas(520, 60+lane*float64(len(rows)), "Sacrifice rates")
 	c.left, c.bottom = 96, 44
@@ -331,18 +330,21 @@ func sacrificeStrip(rows []SacrificeRow) template.HTML {
 		for k, lane := range []struct {
 			class  string
 			values []float64
-		}{{"baseline", r.Baseline}, {"guard", r.Guard}} {
+			mean   Value
+		}{{"baseline", r.Baseline, r.BaselineValue()}, {"guard", r.Guard, r.GuardValue()}} {
 			y := mid - 13 + 26*float64(k)
-			mean := Of(lane.values)
-			if mean.N == 0 || math.IsInf(mean.Mean, 0) {
-				c.text(c.x(0)+6, y+4, "tick", "start", map[bool]string{true: "undefined", false: "infinite"}[mean.N == 0])
-				continue
+			switch mean := lane.mean.Mean; {
+			case Of(lane.values).N == 0:
+				c.text(c.x(0)+6, y+4, "tick", "start", "undefined")
+			case math.IsInf(mean, 0):
+				c.text(c.x(0)+6, y+4, "tick", "start", "infinite")
+			case lane.mean.N > 0:
+				x0, x1 := c.x(math.Min(0, mean)), c.x(math.Max(0, mean))
+				c.rect(x0, y-7, math.Max(1.5, x1-x0), 14, "bar soft "+lane.class, lane.mean.String())
 			}
-			x0, x1 := c.x(math.Min(0, mean.Mean)), c.x(math.Max(0, mean.Mean))
-			c.rect(x0, y-7, math.Max(1.5, x1-x0), 14, "bar soft "+lane.class, mean.String())
 			for s, v := range lane.values {
 				if !math.IsNaN(v) && !math.IsInf(v, 0) {
-					c.dot(c.x(v), y, 3.4, "dot "+lane.class, fmt.Sprintf("seed %d: %s", s+1, Number(v)))
+					c.dot(c.x(v), y, 3.4, "dot "+lane.class, fmt.Sprintf("seed %s: %s", seeds[s], Number(v)))
 				}
 			}
 		}
