@@ -1,11 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -94,20 +92,11 @@ func applyConfig(cmd *cli.Command) error {
 		}
 		for _, v := range values {
 			if err := cmd.Set(name, v); err != nil {
-				return usageError("%s: line %d: %s: %q: %s", path, line, name, v, strings.TrimPrefix(err.Error(), strconvPrefix(err)))
+				return usageError("%s: line %d: %s: %q: %s", path, line, name, v, plainSyntax(err.Error()))
 			}
 		}
 	}
 	return nil
-}
-
-// strconvPrefix is the part of a parsing error that names a Go function.
-func strconvPrefix(err error) string {
-	var n *strconv.NumError
-	if errors.As(err, &n) {
-		return strings.TrimSuffix(n.Error(), n.Err.Error())
-	}
-	return ""
 }
 
 // scalars returns the text of a scalar, or of each scalar of a list. null gives none.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -144,11 +143,7 @@ func parseIDs(s string, nVocab int) ([]int32, error) {
 	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
 		id, err := strconv.ParseInt(word, 10, 32)
 		if err != nil {
-			var n *strconv.NumError
-			if errors.As(err, &n) {
-				err = n.Err
-			}
-			return nil, usageError("--prompt-ids: %q: %w", word, err)
+			return nil, usageError("--prompt-ids: %q: %s", word, plainSyntax(err.Error()))
 		}
 		if id < 0 || id >= int64(nVocab) {
 			return nil, usageError("--prompt-ids: the model has tokens 0 to %d, not %d", nVocab-1, id)

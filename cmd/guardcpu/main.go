@@ -13,7 +13,7 @@
 //   - every file is whole or absent, an input is never written to, and an output
 //     that exists is replaced only with --force;
 //   - config.yaml of a run directory gives the same bytes again, with any number of
-//     threads;
+//     threads (another kernel set rounds otherwise);
 //   - the program links no package that could speak to a network or start programs.
 package main
 
@@ -158,7 +158,10 @@ Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input
 }
 
 // badValue is how the parser of the command line reports a value it cannot use.
-var badValue = regexp.MustCompile(`^invalid value (".*") for flag -+(\S+): (?:strconv\.\w+: parsing ".*": )?(.*)$`)
+var badValue = regexp.MustCompile(`^invalid value (".*") for flag -+(\S+): (.*)$`)
+
+// notParsed is what package strconv says of text it cannot read.
+var notParsed = regexp.MustCompile(`^strconv\.(\w+): parsing ".*": (.*)$`)
 
 // onUsageError puts what the parser of the command line says into our words.
 func onUsageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
@@ -172,9 +175,28 @@ func onUsageError(_ context.Context, cmd *cli.Command, err error, _ bool) error 
 		if len(m[2]) == 1 {
 			dashes = "-"
 		}
-		return usageError("%s: %s%s: %s: %s", cmd.Name, dashes, m[2], m[1], m[3])
+		return usageError("%s: %s%s: %s: %s", cmd.Name, dashes, m[2], m[1], plainSyntax(m[3]))
 	}
 	return usageError("%s: %s; see guardcpu %s --help", cmd.Name, text, cmd.Name)
+}
+
+// plainSyntax says in our words what package strconv found wrong; other text stays.
+func plainSyntax(text string) string {
+	m := notParsed.FindStringSubmatch(text)
+	switch {
+	case text == "parse error": // of the command line library, for a boolean
+		return "want true or false"
+	case m == nil:
+		return text
+	case m[2] != "invalid syntax":
+		return m[2]
+	case m[1] == "ParseBool":
+		return "want true or false"
+	case m[1] == "ParseFloat":
+		return "want a number"
+	default:
+		return "want a whole number"
+	}
 }
 
 func commandNames(cmd *cli.Command) []string {

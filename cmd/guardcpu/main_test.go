@@ -444,3 +444,10 @@ func TestCompleteText(t *testing.T) {
 	assert.Equal(t, "\xff", completeText("\xff"), "what can become no character stays")
 	assert.Equal(t, "", completeText("\xf0\x9f\x98"))
 }
+
+func TestSuggest(t *testing.T) {
+	for name, want := range map[string]string{"rnu": "run", "--modle": "model", "tokenise": "tokenize", "evla": "eval"} {
+		assert.Equal(t, fmt.Sprintf("did you mean %q?", want), suggest(name, []string{"run", "model", "mode", "tokenize", "eval"}))
+	}
+	assert.Equal(t, "there are run, eval", suggest("xyz", []string{"run", "eval"}))
+}

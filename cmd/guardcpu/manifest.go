@@ -16,6 +16,7 @@ import (
 
 	"github.com/guardcpu/guardcpu/cmd/internal/demo"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/tofu"
 )
 
 // manifest is manifest.json: what went in, what made it, what came out.
@@ -31,7 +32,13 @@ type manifest struct {
 	CPU      string    `json:"cpu"`
 	Build    buildInfo `json:"build"`
 	Inputs   []input   `json:"inputs"`
-	Outputs  []input   `json:"outputs,omitempty"`
+
+	// What was made of the rows of the forget and the retain set.
+	Rows    []*tofu.LoadReport       `json:"rows,omitempty"` // as read
+	Samples map[string]*tofu.Encoded `json:"samples"`        // as used
+	Dropped int                      `json:"dropped"`        // retain rows that are to be forgotten
+
+	Outputs []input `json:"outputs,omitempty"`
 }
 
 // input is a file by its hash.
@@ -98,6 +105,7 @@ func (r *run) newManifest(ctx context.Context) (*manifest, error) {
 	m := &manifest{
 		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name,
 		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs,
+		Rows: r.sets.reports, Samples: map[string]*tofu.Encoded{"forget": r.encoded[0], "retain": r.encoded[1]}, Dropped: r.sets.dropped,
 	}
 	if m.CPU == "" {
 		m.CPU = runtime.GOARCH

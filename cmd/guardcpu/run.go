@@ -426,18 +426,26 @@ func (r *run) goal() []string {
 	}
 	lines := []string{
 		fmt.Sprintf("Model    %s: %v, %s parameters", name, m.Config, countText(uint64(m.NParams()))),
-		fmt.Sprintf("Forget   %d samples, %s tokens", len(r.forget), countText(uint64(r.encoded[0].Tokens))),
-		fmt.Sprintf("Retain   %d samples, %s tokens", len(r.retain), countText(uint64(r.encoded[1].Tokens))),
+		fmt.Sprintf("Forget   %s, %s tokens", plural(len(r.forget), "sample"), countText(uint64(r.encoded[0].Tokens))),
+		fmt.Sprintf("Retain   %s, %s tokens", plural(len(r.retain), "sample"), countText(uint64(r.encoded[1].Tokens))),
 	}
 	if n := r.encoded[0].Truncated + r.encoded[1].Truncated; n > 0 {
-		lines = append(lines, fmt.Sprintf("         %d samples are cut at %d tokens (--max-length)", n, o.data.maxLength))
+		lines = append(lines, fmt.Sprintf("         %d of them are cut at %d tokens (--max-length)", n, o.data.maxLength))
+	}
+	for _, l := range r.sets.reports {
+		if l.Duplicates > 0 {
+			lines = append(lines, fmt.Sprintf("         %s: %d of %s say the same as an earlier one, and are kept", l.File, l.Duplicates, plural(l.Rows, "row")))
+		}
+	}
+	if n, most := o.eval.items, max(len(r.eval.Forget), len(r.eval.Retain), len(r.eval.RealAuthors), len(r.eval.WorldFacts)); n > 0 && most > n {
+		lines = append(lines, fmt.Sprintf("         of each set the first %d rows are evaluated (--eval-items)", n))
 	}
 	var steps []string
 	switch o.tuning {
 	case "yes":
-		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %d epochs", o.finetune.Epochs))
+		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %s", plural(o.finetune.Epochs, "epoch")))
 	case "auto":
-		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %d epochs, unless the forget answers have a mean probability of %g already", o.finetune.Epochs, o.known))
+		steps = append(steps, fmt.Sprintf("fine-tune on both sets, %s, unless the forget answers have a mean probability of %g already", plural(o.finetune.Epochs, "epoch"), o.known))
 	}
 	steps = append(steps, "evaluate the model before")
 	if o.gold == "train" {
@@ -456,7 +464,7 @@ func (r *run) goal() []string {
 		lines = append(lines, fmt.Sprintf("Step %d   %s", i+1, s))
 	}
 	lines = append(lines,
-		fmt.Sprintf("With     %d threads, %s kernels, %s", m.Ctx.Par.Workers(), m.Ctx.K.Name, seedText(o.seedsOf())),
+		fmt.Sprintf("With     %s, %s kernels, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, seedText(o.seedsOf())),
 		fmt.Sprintf("Into     %s", r.dir.Path))
 	return lines
 }

@@ -133,6 +133,8 @@ func TestRun(t *testing.T) {
 			assert.Equal(t, sum(t, path), got[role], role)
 		}
 		assert.Len(t, got["program"], 64)
+		assert.EqualValues(t, 4, m["rows"].([]any)[0].(map[string]any)["used"], "what became of the rows is told")
+		assert.EqualValues(t, 8, m["samples"].(map[string]any)["retain"].(map[string]any)["samples"])
 	})
 	t.Run("progress.jsonl is a line an event", func(t *testing.T) {
 		data, err := os.ReadFile("a/progress.jsonl")

@@ -57,12 +57,7 @@ func Make(path string, now time.Time) (*Dir, error) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
-	return Use(path, now)
-}
-
-// Use takes a directory that exists, and begins its journal anew.
-func Use(path string, now time.Time) (*Dir, error) {
-	f, err := os.OpenFile(filepath.Join(path, Progress), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(filepath.Join(path, Progress), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
