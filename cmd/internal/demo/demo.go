@@ -50,11 +50,6 @@ type Sets struct {
 	IDK            []string    // refusals for PO
 }
 
-// Full returns what the model is fine-tuned on: Retain, then Forget.
-func (s Sets) Full() []tofu.Item {
-	return append(append([]tofu.Item{}, s.Retain...), s.Forget...)
-}
-
 // Data returns the embedded sets.
 func Data() (Sets, error) {
 	var s Sets

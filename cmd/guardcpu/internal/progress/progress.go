@@ -139,12 +139,8 @@ func (t *Task) Done() {
 	}
 }
 
-// Remaining returns the time left if the steps to come take as long as those done,
+// remaining returns the time left if the steps to come take as long as those done,
 // and false while nothing is done.
-func (t *Task) Remaining() (time.Duration, bool) {
-	return t.state.Load().remaining(t.r.now().Sub(t.start))
-}
-
 func (s *state) remaining(elapsed time.Duration) (time.Duration, bool) {
 	if s.done <= 0 || s.total <= 0 {
 		return 0, false

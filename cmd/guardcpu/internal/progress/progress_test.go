@@ -42,13 +42,9 @@ func TestShortWorkIsSilent(t *testing.T) {
 }
 
 func TestRemaining(t *testing.T) {
-	r, _, now := plain()
-	task := r.Start("score")
-	_, ok := task.Remaining()
+	_, ok := (&state{}).remaining(time.Second)
 	assert.False(t, ok, "nothing is known before the first step")
-	*now = now.Add(10 * time.Second)
-	task.Set(5, 20)
-	left, ok := task.Remaining()
+	left, ok := (&state{done: 5, total: 20}).remaining(10 * time.Second)
 	assert.True(t, ok)
 	assert.Equal(t, 30*time.Second, left)
 }

@@ -60,9 +60,6 @@ type Value struct {
 	N        int // number of seeds; 0: there is no such value
 }
 
-// One is the value of a single measurement.
-func One(v float64) Value { return Value{Mean: v, N: 1} }
-
 // Of is the mean of v with the sample standard deviation (n−1). NaNs are left out.
 func Of(v []float64) Value {
 	var kept []float64

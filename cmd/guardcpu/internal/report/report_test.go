@@ -15,6 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// one is the value of a single measurement.
+func one(v float64) Value { return Value{Mean: v, N: 1} }
+
 // example is a report with every part filled.
 func example() *Data {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -33,10 +36,10 @@ func example() *Data {
 		},
 		Models: []Model{{"before", "before", ""}, {"baseline", "plain GD", "3 seeds"}, {"guard", "GUARD GD", "3 seeds"}, {"gold", "retrained", "retain set only"}},
 		Metrics: []MetricRow{
-			{"Forget set", "Probability", "as retrained", []Value{One(.981), {.021, .004, 3}, {.034, .006, 3}, One(.041)}},
-			{"", "ROUGE-L", "as retrained", []Value{One(.987), {.29, .01, 3}, {.312, .02, 3}, One(.335)}},
-			{"Retain set", "Probability", "higher", []Value{One(.979), {.889, .01, 3}, {.921, .007, 3}, One(.975)}},
-			{"All", "Forget quality", "higher", []Value{One(1.2e-9), {.2, .1, 3}, {.41, .12, 3}, {}}},
+			{"Forget set", "Probability", "as retrained", []Value{one(.981), {.021, .004, 3}, {.034, .006, 3}, one(.041)}},
+			{"", "ROUGE-L", "as retrained", []Value{one(.987), {.29, .01, 3}, {.312, .02, 3}, one(.335)}},
+			{"Retain set", "Probability", "higher", []Value{one(.979), {.889, .01, 3}, {.921, .007, 3}, one(.975)}},
+			{"All", "Forget quality", "higher", []Value{one(1.2e-9), {.2, .1, 3}, {.41, .12, 3}, {}}},
 		},
 		SeedNames: []string{"4", "5", "6"},
 		Sacrifice: []SacrificeRow{
@@ -45,7 +48,7 @@ func example() *Data {
 			{"Truth ratio", []float64{math.NaN(), math.NaN(), math.NaN()}, []float64{.3, math.NaN(), .5}},
 		},
 		Bars: []BarPlot{{Title: "Forget set", Categories: []string{"Probability", "ROUGE-L"},
-			Models: []Model{{"before", "before", ""}, {"guard", "GUARD", ""}}, Values: [][]Value{{One(.98), {.03, .02, 3}}, {One(.5), {}}}}},
+			Models: []Model{{"before", "before", ""}, {"guard", "GUARD", ""}}, Values: [][]Value{{one(.98), {.03, .02, 3}}, {one(.5), {}}}}},
 		Epochs:    "One dot an epoch.",
 		Weighting: []Fact{{"τ", "0.031 (auto)"}, {"effective sample size", "20.0 of 40"}},
 		Options:   []OptionGroup{{"unlearn", []Fact{{"lr", "1e-3"}, {"method", "<script>alert(1)</script>"}}}},
