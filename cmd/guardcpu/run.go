@@ -59,7 +59,7 @@ func runCommand(e *env) *cli.Command {
 
 		&cli.StringFlag{Name: "finetune", Usage: "`WHEN` to teach the model both sets first: yes, no, or auto (unless it knows the forget set, see --known)", Value: "auto", Destination: &o.tuning, Category: "fine-tuning", Validator: oneOf("auto", "yes", "no")},
 		&cli.BoolFlag{Name: "no-finetune", Usage: "the same as --finetune no", Destination: &o.noTuning, Category: "fine-tuning"},
-		&cli.FloatFlag{Name: "known", Usage: "the model knows the forget set if the mean probability of its answers, a token, is at least `P`", Value: 0.5, Destination: &o.known, Category: "fine-tuning", Validator: nonNegative},
+		&cli.FloatFlag{Name: "known", Usage: "the model knows the forget set if the mean probability of its answers, a token, is at least `P`; answers of regular wording may have 0.5 where nothing of them is known", Value: 0.8, Destination: &o.known, Category: "fine-tuning", Validator: nonNegative},
 	}
 	flags = append(flags, o.data.flags()...)
 	flags = append(flags, o.finetune.flags("finetune-", "fine-tuning")...)
@@ -437,8 +437,8 @@ func (r *run) goal() []string {
 			lines = append(lines, fmt.Sprintf("         %s: %d of %s say the same as an earlier one, and are kept", l.File, l.Duplicates, plural(l.Rows, "row")))
 		}
 	}
-	if n, most := o.eval.items, max(len(r.eval.Forget), len(r.eval.Retain), len(r.eval.RealAuthors), len(r.eval.WorldFacts)); n > 0 && most > n {
-		lines = append(lines, fmt.Sprintf("         of each set the first %d rows are evaluated (--eval-items)", n))
+	if s := r.evaluated(); s != "" {
+		lines = append(lines, "         "+s)
 	}
 	var steps []string
 	switch o.tuning {
@@ -467,6 +467,23 @@ func (r *run) goal() []string {
 		fmt.Sprintf("With     %s, %s kernels, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, seedText(o.seedsOf())),
 		fmt.Sprintf("Into     %s", r.dir.Path))
 	return lines
+}
+
+// evaluated says that not all rows are measured, if so.
+func (r *run) evaluated() string {
+	var parts []string
+	for _, s := range []struct {
+		name string
+		rows int
+	}{{"forget", len(r.eval.Forget)}, {"retain", len(r.eval.Retain)}, {"real-author", len(r.eval.RealAuthors)}, {"world-fact", len(r.eval.WorldFacts)}} {
+		if n := r.o.eval.items; n > 0 && s.rows > n {
+			parts = append(parts, fmt.Sprintf("the first %d of %d %s rows", n, s.rows, s.name))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Measured are " + list(parts) + " (--eval-items)."
 }
 
 func seedText(seeds []uint64) string {

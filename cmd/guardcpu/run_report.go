@@ -154,7 +154,7 @@ func (r *run) report(took time.Duration) *report.Data {
 		Title:    "Unlearning report",
 		Subtitle: fmt.Sprintf("%s · %s · %d samples forgotten, %d retained", name, strings.ToUpper(o.unlearn.Loss), len(r.forget), len(r.retain)),
 		Created:  r.start, Took: took,
-		Summary: r.summary(), Texts: o.texts,
+		Evaluated: r.evaluated(), Summary: r.summary(), Texts: o.texts,
 	}
 	cols := r.columns()
 	for _, c := range cols {
@@ -391,16 +391,14 @@ func (r *run) facts() []report.Fact {
 			facts = append(facts, report.Fact{Name: in.Role, Value: strings.TrimSpace(fmt.Sprintf("%s sha256 %s, %s", in.Path, in.SHA256, bytesText(uint64(in.Bytes))))})
 		}
 	}
-	tuned := fmt.Sprintf("no; the model knew the forget set with probability %.3f", r.knew)
-	if r.tuned {
-		tuned = fmt.Sprintf("yes; the model knew the forget set with probability %.3f", r.knew)
-	}
+	tuned := map[bool]string{true: "yes", false: "no"}[r.tuned]
+	tuned += fmt.Sprintf("; in the given model the forget answers have a mean probability of %.3f a token", r.knew)
 	return append(facts,
 		report.Fact{Name: "fine-tuned here", Value: tuned},
 		report.Fact{Name: "command", Value: strings.Join(m.Command, " ")},
 		report.Fact{Name: "version", Value: strings.TrimSpace(m.Build.Version + " " + m.Build.Commit)},
 		report.Fact{Name: "built with", Value: fmt.Sprintf("%s, %s/%s", m.Build.Go, m.Build.OS, m.Build.Arch)},
 		report.Fact{Name: "machine", Value: fmt.Sprintf("%s, %d threads, %s kernels", m.CPU, m.Threads, m.Kernels)},
-		report.Fact{Name: "seeds", Value: seedText(m.Seeds)},
+		report.Fact{Name: "random numbers", Value: seedText(m.Seeds)},
 	)
 }

@@ -362,6 +362,8 @@ func TestRunEmbedded(t *testing.T) {
 	r := guardcpu("", "run", "--finetune-epochs", "1", "--finetune-batch", "64", "--epochs", "0.2", "--seeds", "1", "--eval-items", "4", "--retain-samples", "16")
 	require.Zero(t, r.status, r.stderr)
 	assert.Contains(t, r.stderr, "Model    embedded model: llama")
+	partly := "Measured are the first 4 of 40 forget rows, the first 4 of 360 retain rows, the first 4 of 80 real-author rows and the first 4 of 144 world-fact rows"
+	assert.Contains(t, r.stderr, partly)
 	dirs, err := filepath.Glob("runs/*")
 	require.NoError(t, err)
 	require.Len(t, dirs, 1)
@@ -371,6 +373,7 @@ func TestRunEmbedded(t *testing.T) {
 	}
 	page, err := os.ReadFile(filepath.Join(dirs[0], "report.html"))
 	require.NoError(t, err)
+	assert.Contains(t, string(page), partly)
 	assert.Contains(t, string(page), "GUARD now answers", "the texts are fictitious, so the report shows them")
 	config, err := os.ReadFile(filepath.Join(dirs[0], "config.yaml"))
 	require.NoError(t, err)

@@ -25,6 +25,8 @@ type Data struct {
 	Summary []string // what came out, in plain sentences, the first the most important
 	Tiles   []Tile
 
+	Evaluated string // a sentence on the rows that were measured, if not all were
+
 	Models  []Model     // the columns of Metrics
 	Metrics []MetricRow // absolute performance
 

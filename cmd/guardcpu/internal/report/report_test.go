@@ -92,6 +92,7 @@ func TestReportShowsAndEscapes(t *testing.T) {
 	require.NoError(t, err)
 	html := string(page)
 	assert.NotContains(t, html, "<script>alert(1)</script>")
+	assert.Equal(t, 1, strings.Count(html, `<span class="key gold"></span>`), "in the table; the bars have no such model, and nor has their legend")
 	assert.NotContains(t, html, "0.400 ± 0.141", "a mean of the seeds that have a rate is no mean of the seeds")
 	for _, want := range []string{"seed 4: 0.061", "0.021 ± 0.004", "1.2e-9", "n/a", "undefined", "What this does not prove", "τ", "Where was author 39 born?"} {
 		assert.Contains(t, html, want)
