@@ -48,35 +48,125 @@ func (p *Pool) ForWorker(n int, body func(worker, i int)) {
 		}
 		return
 	}
-	var (
-		next   atomic.Int64
-		failed atomic.Pointer[any]
-		wg     sync.WaitGroup
-	)
-	run := func(worker int) {
-		defer func() {
-			if r := recover(); r != nil {
-				failed.CompareAndSwap(nil, &r)
-			}
-		}()
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n || failed.Load() != nil {
-				return
-			}
-			body(worker, i)
+	l := &loop{n: n, body: body}
+	crew := hire(w - 1)
+	l.busy.Store(int32(len(crew)))
+	l.left.Add(len(crew))
+	for k, h := range crew {
+		h.give(l, k+1)
+	}
+	l.run(0)
+	spin(func() bool { return l.busy.Load() == 0 })
+	l.left.Wait()
+	if r := l.failed.Load(); r != nil {
+		panic(*r)
+	}
+}
+
+// loop is one call of ForWorker.
+type loop struct {
+	n      int
+	body   func(worker, i int)
+	next   atomic.Int64
+	failed atomic.Pointer[any]
+	busy   atomic.Int32   // helpers that have not finished, to spin on
+	left   sync.WaitGroup // the same, to block on
+}
+
+// run takes items until there are none.
+func (l *loop) run(worker int) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.failed.CompareAndSwap(nil, &r)
+		}
+	}()
+	for {
+		i := int(l.next.Add(1)) - 1
+		if i >= l.n || l.failed.Load() != nil {
+			return
+		}
+		l.body(worker, i)
+	}
+}
+
+// A helper is a goroutine that waits for loops. Helpers are shared by all pools and
+// never end: starting a goroutine, and waking one that sleeps, takes as long as many of
+// the loops here run. A helper that has finished therefore looks for the next loop
+// for some microseconds before it sleeps.
+type helper struct {
+	loop   atomic.Pointer[loop]
+	worker int // its number in the loop it is given
+	asleep atomic.Bool
+	wake   chan struct{}
+}
+
+// idle are the helpers without a loop, of the all there are.
+var (
+	mu   sync.Mutex
+	idle []*helper
+	all  int
+)
+
+// hire returns up to n helpers. There are fewer where loops run at the same time
+// or inside one another: then the callers do the work.
+func hire(n int) []*helper {
+	mu.Lock()
+	defer mu.Unlock()
+	for len(idle) < n && all < n {
+		h := &helper{wake: make(chan struct{}, 1)}
+		idle = append(idle, h)
+		all++
+		go h.work()
+	}
+	k := max(0, len(idle)-n)
+	crew := append([]*helper(nil), idle[k:]...)
+	idle = idle[:k]
+	return crew
+}
+
+// give hands l to a helper without a loop.
+func (h *helper) give(l *loop, worker int) {
+	h.worker = worker
+	h.loop.Store(l)
+	if h.asleep.CompareAndSwap(true, false) {
+		h.wake <- struct{}{}
+	}
+}
+
+func (h *helper) work() {
+	for {
+		l := h.wait()
+		l.run(h.worker)
+		mu.Lock()
+		idle = append(idle, h)
+		mu.Unlock()
+		l.busy.Add(-1)
+		l.left.Done()
+	}
+}
+
+// wait returns the next loop.
+func (h *helper) wait() *loop {
+	spin(func() bool { return h.loop.Load() != nil })
+	if h.loop.Load() == nil {
+		h.asleep.Store(true)
+		// give may have come between: then whoever takes asleep back decides who wakes
+		if h.loop.Load() == nil || !h.asleep.CompareAndSwap(true, false) {
+			<-h.wake
 		}
 	}
-	wg.Add(w - 1)
-	for k := 1; k < w; k++ {
-		go func() {
-			defer wg.Done()
-			run(k)
-		}()
-	}
-	run(0)
-	wg.Wait()
-	if r := failed.Load(); r != nil {
-		panic(*r)
+	return h.loop.Swap(nil)
+}
+
+// spin looks at done again and again for some tens of microseconds, letting other
+// goroutines run in between.
+func spin(done func() bool) {
+	for range 100 {
+		for range 50 {
+			if done() {
+				return
+			}
+		}
+		runtime.Gosched()
 	}
 }
