@@ -94,6 +94,9 @@ Examples:
 				return modelError(err, "")
 			}
 			task.Done()
+			if n := len(ids) + len(out[0]); n > m.Config.NCtx {
+				defer e.bars.Printf("guardcpu: note: %d tokens are more than the %d the model is made for: the end is not to be trusted", n, m.Config.NCtx)
+			}
 			text := continuation(m.Tokenizer, ids, out[0])
 			if !cmd.Bool("json") {
 				fmt.Fprintln(e.stdout, text[len(shown):])

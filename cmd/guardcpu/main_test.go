@@ -451,3 +451,17 @@ func TestSuggest(t *testing.T) {
 	}
 	assert.Equal(t, "there are run, eval", suggest("xyz", []string{"run", "eval"}))
 }
+
+// A text past the model's context is written, and a note says what it is worth.
+func TestGeneratePastTheContext(t *testing.T) {
+	workshop(t)
+	f, err := gguf.Open("model.gguf")
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, gguf.Rewrite("short.gguf", f, []gguf.KV{{Key: "llama.context_length", Value: uint32(4)}}, nil))
+	for n, noted := range map[string]bool{"3": false, "4": true} {
+		r := guardcpu("", "generate", "--model", "short.gguf", "--prompt-ids", "1", "-n", n, "--ignore-eos", "--json")
+		assert.Zero(t, r.status, r.stderr)
+		assert.Equal(t, noted, strings.Contains(r.stderr, "more than the 4 the model is made for"), n)
+	}
+}
