@@ -145,17 +145,19 @@ func (h *helper) work() {
 	}
 }
 
-// wait returns the next loop.
+// wait returns the next loop. Whoever takes asleep back from true decides: the helper
+// goes on by itself, or give wakes it, maybe late and for a loop that is done already.
 func (h *helper) wait() *loop {
-	spin(func() bool { return h.loop.Load() != nil })
-	if h.loop.Load() == nil {
+	for {
+		spin(func() bool { return h.loop.Load() != nil })
+		if l := h.loop.Swap(nil); l != nil {
+			return l
+		}
 		h.asleep.Store(true)
-		// give may have come between: then whoever takes asleep back decides who wakes
 		if h.loop.Load() == nil || !h.asleep.CompareAndSwap(true, false) {
 			<-h.wake
 		}
 	}
-	return h.loop.Swap(nil)
 }
 
 // spin looks at done again and again for some tens of microseconds, letting other

@@ -1,8 +1,10 @@
 package par
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -47,4 +49,26 @@ func TestLoopsNest(t *testing.T) {
 	var sum atomic.Int64
 	p.For(10, func(i int) { p.For(10, func(j int) { sum.Add(int64(i * j)) }) })
 	assert.Equal(t, int64(45*45), sum.Load())
+}
+
+// Helpers that fall asleep, are woken late and are hired by several callers at once
+// lose no item and no loop.
+func TestHelpersComeAndGo(t *testing.T) {
+	var callers sync.WaitGroup
+	for c := range 4 {
+		callers.Go(func() {
+			p := New(2 + c)
+			for i := range 3000 {
+				var n atomic.Int64
+				p.For(3, func(int) { n.Add(1) })
+				if n.Load() != 3 {
+					t.Errorf("caller %d, loop %d ran %d items of 3", c, i, n.Load())
+				}
+				if i%100 == c {
+					time.Sleep(200 * time.Microsecond) // longer than helpers look for work
+				}
+			}
+		})
+	}
+	callers.Wait()
 }
