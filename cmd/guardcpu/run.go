@@ -84,6 +84,9 @@ saw the forget set (--gold). The run directory holds model.gguf (GUARD, first se
 report.html, metrics.json, scores.jsonl, TOFU's logs, manifest.json with all hashes,
 progress.jsonl and config.yaml, with which the run can be done again.
 
+Texts of the data are in logs/, as TOFU's files have them, and nowhere else unless
+--report-texts is given; only the owner can open the directory.
+
 Examples:
   guardcpu run
   guardcpu run --model base.gguf --forget forget.jsonl --retain retain.jsonl --gold train --out unlearned.gguf

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -170,6 +171,19 @@ func TestRun(t *testing.T) {
 			assert.Contains(t, html, want)
 		}
 		assert.NotContains(t, html, "where is ada")
+	})
+	t.Run("texts of the data are in the logs alone", func(t *testing.T) {
+		require.NoError(t, filepath.WalkDir("a", func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasPrefix(path, filepath.Join("a", "logs")) {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			assert.NotContains(t, string(data), "where is ada", path)
+			return err
+		}))
+		st, err := os.Stat("a")
+		require.NoError(t, err)
+		assert.Zero(t, st.Mode().Perm()&0o077)
 	})
 	t.Run("config.yaml does it again, with another number of threads", func(t *testing.T) {
 		r := guardcpu("", "run", "--config", "a/config.yaml", "--run-dir", "b", "--threads", "1", "--json")
