@@ -72,3 +72,15 @@ func TestHelpersComeAndGo(t *testing.T) {
 	}
 	callers.Wait()
 }
+
+// A wake can come late, for a loop that is done already: the helper waits on.
+func TestLateWake(t *testing.T) {
+	h := &helper{wake: make(chan struct{}, 1)}
+	h.wake <- struct{}{}
+	next := &loop{}
+	go func() {
+		time.Sleep(5 * time.Millisecond)
+		h.give(next, 1)
+	}()
+	assert.Same(t, next, h.wait())
+}
