@@ -69,8 +69,15 @@ func runScript(t *testing.T, file string) {
 	require.NoError(t, err)
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	t.Chdir(t.TempDir())
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	shared := map[string]string{} // found from here, before the directory changes
+	for _, line := range lines {
+		if name, ok := strings.CutPrefix(line, "use "); ok {
+			shared[name], err = filepath.Abs(enginetest.Shared(t, name))
+			require.NoError(t, err)
+		}
+	}
+	t.Chdir(t.TempDir())
 	var out []string
 	for i := 0; i < len(lines); {
 		line := lines[i]
@@ -79,7 +86,7 @@ func runScript(t *testing.T, file string) {
 		word, rest, _ := strings.Cut(line, " ")
 		switch {
 		case word == "use":
-			data, err := os.ReadFile(enginetest.Shared(t, rest))
+			data, err := os.ReadFile(shared[rest])
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Base(rest), data, 0o600))
 		case word == "file":
