@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/google/renameio/v2/maybe"
+	"github.com/guardcpu/guardcpu/gguf/atomicfile"
 )
 
 // Set names one of the four sets of an evaluation.
@@ -241,7 +241,11 @@ func writeJSON(path string, data []byte) error {
 		return fmt.Errorf("tofu: %s: %w", path, err)
 	}
 	out.WriteByte('\n')
-	if err := maybe.WriteFile(path, out.Bytes(), 0o644); err != nil {
+	err := atomicfile.Write(path, 0o600, func(w io.Writer) error { // it quotes the data
+		_, err := out.WriteTo(w)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("tofu: %w", err)
 	}
 	return nil
