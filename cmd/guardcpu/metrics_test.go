@@ -43,6 +43,15 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestUnequalForgetting(t *testing.T) {
+	at := func(mean, sd float64) report.Value { return report.Value{Mean: mean, SD: sd, N: 3} }
+	assert.Contains(t, unequalForgetting(at(.9, 0), at(.3, .03), at(.4, .03)), "GUARD forgot less than the plain method (probability 0.400 against 0.300)")
+	assert.Contains(t, unequalForgetting(at(.9, 0), at(.4, .03), at(.3, .03)), "GUARD forgot more")
+	assert.Empty(t, unequalForgetting(at(.9, 0), at(.3, .03), at(.35, .03)), "a tenth of the drop is 0.06")
+	assert.Empty(t, unequalForgetting(at(.9, 0), at(.3, .2), at(.4, .03)), "within the seeds")
+	assert.Empty(t, unequalForgetting(at(.9, 0), at(.95, 0), at(.99, 0)), "nothing was forgotten")
+}
+
 func TestSacrificeRows(t *testing.T) {
 	rate := func(x float64) *float64 { return &x }
 	seeds := []seedMetrics{

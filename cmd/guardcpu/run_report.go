@@ -78,10 +78,32 @@ func (r *run) summary() []string {
 			lines = append(lines, set.name+": "+strings.Join(parts, "; ")+".")
 		}
 	}
+	if before, plain, guard, _ := r.values(tofu.Forget, "probability"); before.N > 0 {
+		if s := unequalForgetting(before, plain, guard); s != "" {
+			lines = append(lines, s)
+		}
+	}
 	if r.metrics.Gold == nil {
 		lines = append(lines, "There is no retrained model to compare with, so no forget quality: use --gold.")
 	}
 	return lines
+}
+
+// unequalForgetting warns that the rates are of different amounts of forgetting: when the
+// forget set's probability after the two methods differs by more than a tenth of what the
+// one that forgot more took away, and by more than the spread of the seeds.
+func unequalForgetting(before, plain, guard report.Value) string {
+	drop := before.Mean - min(plain.Mean, guard.Mean)
+	gap := math.Abs(plain.Mean - guard.Mean)
+	if drop <= 0 || gap <= 0.1*drop || gap <= max(plain.SD, guard.SD) {
+		return ""
+	}
+	how := "less"
+	if guard.Mean < plain.Mean {
+		how = "more"
+	}
+	return fmt.Sprintf("At this learning rate GUARD forgot %s than the plain method (probability %s against %s), and rates depend on how much is forgotten: runs with other values of --lr compare the two at equal forgetting.",
+		how, report.Number(guard.Mean), report.Number(plain.Mean))
 }
 
 // verdict compares the sacrifice rates of GUARD and of the plain method.
