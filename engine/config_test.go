@@ -146,7 +146,7 @@ func TestOpenNamesWhatIsNotThere(t *testing.T) {
 	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1 << 30, Alpha: 1}), "rank is 1073741824")
 	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: math.Inf(1)}), "alpha is +Inf")
 	m.TrainFull()
-	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"none"}}), "no block matrix matches")
+	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"none"}}), "no matrix matches")
 	assert.ErrorContains(t, m.TrainLoRA(engine.LoRAOptions{Rank: 1, Alpha: 1, Targets: []string{"["}}), "syntax error in pattern")
 	assert.Len(t, m.Trainable(), len(m.Params()), "what failed has changed nothing")
 }

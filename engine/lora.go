@@ -24,7 +24,7 @@ func DefaultLoRAOptions() LoRAOptions {
 	return LoRAOptions{Rank: 8, Alpha: 16, Targets: []string{"blk.*.weight"}}
 }
 
-// TrainLoRA freezes the model as it is, merging adapters it has, and gives each block matrix
+// TrainLoRA freezes the model as it is, merging adapters it has, and gives each matrix
 // that matches a target a trainable adapter (Hu et al. 2021, arXiv:2106.09685): A is uniform
 // in ±1/√Cols, B is zero, so the model computes the same until it is trained. On an error
 // nothing has changed.
@@ -37,7 +37,7 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 	}
 	var targets []*nn.Param
 	for _, p := range m.params {
-		if p.Rows == 1 || p == m.w.embed || p == m.w.output {
+		if p.Rows == 1 {
 			continue
 		}
 		hit := false
@@ -53,7 +53,7 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 		}
 	}
 	if len(targets) == 0 {
-		return fmt.Errorf("engine: no block matrix matches the LoRA targets %q", o.Targets)
+		return fmt.Errorf("engine: no matrix matches the LoRA targets %q", o.Targets)
 	}
 	m.MergeLoRA()
 	for _, p := range m.params {

@@ -76,6 +76,9 @@ func frozen(p *nn.Param) *nn.Param {
 	q := *p
 	q.Trainable = false
 	q.F32 = slices.Clone(p.F32)
+	if ad := p.Adapter; ad != nil {
+		q.Adapter = &nn.Adapter{A: frozen(ad.A), B: frozen(ad.B), Scale: ad.Scale}
+	}
 	return &q
 }
 

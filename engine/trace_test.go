@@ -209,8 +209,13 @@ func prepare(t *testing.T, m *engine.Model, lora bool) {
 		m.TrainFull()
 		return
 	}
+	adapt(t, m, engine.DefaultLoRAOptions().Targets...)
+}
+
+// adapt gives the matrices that match adapters of rank 3, moved off zero.
+func adapt(t *testing.T, m *engine.Model, targets ...string) {
 	o := engine.DefaultLoRAOptions()
-	o.Rank = 3
+	o.Rank, o.Targets = 3, targets
 	require.NoError(t, m.TrainLoRA(o))
 	for _, p := range m.Trainable() {
 		for i := range p.F32 {
