@@ -54,13 +54,16 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 	if err != nil {
 		return err
 	}
+	var order []int // of the epoch
 	for step := range o.Steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		epoch := step / perEpoch
-		order := rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(len(samples))
 		lo := step % perEpoch * o.Batch
+		if lo == 0 {
+			order = rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(len(samples))
+		}
 		batch := make([]Sample, 0, o.Batch)
 		for _, i := range order[lo:min(len(order), lo+o.Batch)] {
 			batch = append(batch, samples[i])

@@ -24,6 +24,8 @@ type Reference struct {
 	rows   int
 	hidden []float32 // [rows,D], or
 	file   *os.File  // the same in a file, little endian
+
+	y, logits []float32 // memory of Logits, which one goroutine calls
 }
 
 // NewReference runs the samples through m and keeps what is needed to give their
@@ -116,14 +118,17 @@ func (r *Reference) get(dst []float32, row int) error {
 type Place struct{ Sample, Pos int }
 
 // Logits returns [len(at), V] logits, row i after token at[i].Pos of sample at[i].Sample.
+// The matrix is the caller's, to change too, until the next call.
 func (r *Reference) Logits(at []Place) (nn.Mat, error) {
-	y := nn.NewMat(len(at), r.head.Config.DModel)
+	d, v := r.head.Config.DModel, r.head.Config.NVocab
+	r.y, r.logits = grow(r.y, len(at)*d), grow(r.logits, len(at)*v)
+	y := nn.Mat{Rows: len(at), Cols: d, Stride: d, Data: r.y}
+	logits := nn.Mat{Rows: len(at), Cols: v, Stride: v, Data: r.logits}
 	for i, p := range at {
 		if err := r.get(y.Row(i), r.starts[p.Sample]+p.Pos); err != nil {
 			return nn.Mat{}, err
 		}
 	}
-	logits := nn.NewMat(len(at), r.head.Config.NVocab)
 	r.head.output(logits, y)
 	return logits, nil
 }

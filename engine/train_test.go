@@ -273,6 +273,9 @@ func TestReferenceKeepsTheLogits(t *testing.T) {
 			got, err := r.Logits(at)
 			require.NoError(t, err)
 			assert.Equal(t, want.Data, got.Data, arch)
+			got, err = r.Logits(at[4:]) // into the memory of the last call
+			require.NoError(t, err)
+			assert.Equal(t, want.Data[4*want.Cols:], got.Data, arch)
 			require.NoError(t, r.Close())
 			if dir != "" {
 				left, err := os.ReadDir(dir)

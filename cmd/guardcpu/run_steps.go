@@ -241,7 +241,6 @@ func (r *run) unlearnAndEvaluate(ctx context.Context, key string, seed uint64) (
 	}
 	o := r.o.unlearn.Options
 	o.Seed = seed
-	o.ReferenceDir = ""
 	p := path{key: key, seed: seed}
 	measure := func(epoch int) error {
 		if r.o.epochScores == "none" {

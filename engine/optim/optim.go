@@ -31,8 +31,6 @@ type Optimizer interface {
 	// elements to update, so that workers may share a tensor. decay says
 	// whether weight decay applies to it.
 	Step(i, lo, hi int, w, g []float32, lr, scale float64, decay bool)
-	// State returns the moments, in a fixed order, for checkpoints.
-	State() [][]float32
 }
 
 // Kind is a row of the table of optimizers.
@@ -108,8 +106,6 @@ func (a *adamW) Step(i, lo, hi int, w, g []float32, lr, scale float64, decay boo
 	a.k.AdamW(w[lo:hi], a.m[i][lo:hi], a.v[i][lo:hi], g[lo:hi], &s)
 }
 
-func (a *adamW) State() [][]float32 { return append(append([][]float32{}, a.m...), a.v...) }
-
 // sgd is w ← w·(1 - lr·decay) - lr·u with u = momentum·u + scale·g
 // (Sutskever et al. 2013, as PyTorch writes it: no dampening, no Nesterov).
 type sgd struct {
@@ -142,5 +138,3 @@ func (s *sgd) Step(i, lo, hi int, w, g []float32, lr, scale float64, decay bool)
 	s.k.Axpy(u, float32(scale), g)
 	s.k.Axpy(w, float32(-lr), u)
 }
-
-func (s *sgd) State() [][]float32 { return s.u }
