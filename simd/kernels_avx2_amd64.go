@@ -2,10 +2,7 @@
 
 package simd
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 //go:generate go run -C _gen . -dir ..
 
@@ -37,12 +34,6 @@ var avx2 = Kernels{
 	},
 }
 
-// chunk is how many numbers one call of assembly reads per slice: at most some
-// 20 µs, also from main memory. A multiple of what a loop takes at a time.
-const chunk = 1 << 14
-
-func ptr(x []float32) *float32 { return unsafe.SliceData(x) }
-
 func dotVector(x, y []float32) float32 {
 	y = y[:len(x)]
 	var s float32
@@ -71,20 +62,6 @@ func maxVector(x []float32) float32 {
 	return max(m, maxAVX2(ptr(x), len(x)))
 }
 
-// each calls f for [0,n) in pieces of at most chunk.
-func each(n int, f func(i, n int)) {
-	i := 0
-	for ; n-i > chunk; i += chunk {
-		f(i, chunk)
-	}
-	f(i, n-i)
-}
-
-// at returns a pointer to x[i] for 0 ≤ i ≤ len(x), which callers have checked.
-func at(x []float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(x)), 4*i))
-}
-
 func axpyVector(y []float32, a float32, x []float32) {
 	x = x[:len(y)]
 	each(len(y), func(i, n int) { axpyAVX2(at(y, i), a, at(x, i), n) })
@@ -102,13 +79,6 @@ func mulVector(y, x []float32) {
 
 func scaleVector(y []float32, a float32) {
 	each(len(y), func(i, n int) { scaleAVX2(at(y, i), a, n) })
-}
-
-// checkRows panics if count rows of n columns do not lie in rows.
-func checkRows(count, n int, rows []float32, stride int) {
-	if stride < 0 || (count-1)*stride+n > len(rows) {
-		panic("simd: rows are shorter than their count and stride say")
-	}
 }
 
 func dotRowsVector(out, x, rows []float32, stride int) {
