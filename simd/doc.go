@@ -50,6 +50,11 @@
 // factor that must be unpacked is unpacked as it is packed: b once, a once for
 // every 4096 columns of c. Packed panels are shared by the workers.
 //
+// GemmBF16 is the same product of numbers rounded to bfloat16, by Kernels.TileBF16. Its
+// panels are packed as float32, a part at a time, and sealed: rounded, and where the CPU
+// multiplies bfloat16, stored as pairs. Elsewhere they stay float32, so that the
+// product costs what Gemm costs and has the accuracy of bfloat16.
+//
 // # Sources
 //
 // K. Goto, R. van de Geijn, Anatomy of high-performance matrix multiplication, ACM

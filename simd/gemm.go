@@ -54,6 +54,28 @@ const (
 //
 // It panics if a slice is too short for its shape.
 func (k *Kernels) Gemm(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
+	k.gemm(&k.Tile, par, c, ldc, m, n, kk, a, b, accumulate)
+}
+
+// GemmBF16 is Gemm with every number of a and b rounded to bfloat16 first, to the
+// nearest, ties to even; products and sums are those of float32. The order of a sum
+// depends on k alone here too, with the same exception.
+//
+// With a' = a(1+δ), |δ| ≤ 2⁻⁸, for a rounded number, and every product of two exact in
+// float32, an element is off by at most
+//
+//	(k+2)·2⁻²³·Σ|a'b'| + 2⁻⁷·(1+2⁻⁹)·Σ|ab|
+//
+// the second part from rounding a and b; 2⁻²³ because instructions for bfloat16 need not
+// round sums to the nearest (BFDOT does not). The same instructions take numbers,
+// products and sums smaller than 2⁻¹²⁶ for 0 (VDPBF16PS, BFDOT), others do not. A number
+// of which rounding makes more than the largest bfloat16 is ±Inf; NaN stays NaN.
+func (k *Kernels) GemmBF16(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
+	k.gemm(&k.TileBF16, par, c, ldc, m, n, kk, a, b, accumulate)
+}
+
+// gemm is the product by a tile of k.
+func (k *Kernels) gemm(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	if m < 0 || n < 0 || kk < 0 {
 		panic(fmt.Sprintf("simd: Gemm: shape %d×%d×%d", m, n, kk))
 	}
@@ -75,10 +97,10 @@ func (k *Kernels) Gemm(par For, c []float32, ldc, m, n, kk int, a, b Operand, ac
 		par = serial
 	}
 	if b.Trans && !a.Trans && a.Data != nil && m <= gemmDotRows {
-		k.gemmDot(par, c, ldc, m, n, kk, a, b, accumulate)
+		k.gemmDot(tile, par, c, ldc, m, n, kk, a, b, accumulate)
 		return
 	}
-	k.gemmBlocked(par, c, ldc, m, n, kk, a, b, accumulate)
+	gemmBlocked(tile, par, c, ldc, m, n, kk, a, b, accumulate)
 }
 
 func serial(n int, body func(i int)) {
@@ -109,13 +131,23 @@ func (o *Operand) check(name string, rows, cols int) {
 }
 
 // gemmDot computes c (+)= a·bᵀ for few rows: each row of b is read, or unpacked,
-// once and multiplied with all rows of a.
-func (k *Kernels) gemmDot(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
+// once and multiplied with all rows of a. If the tile seals, both are rounded first.
+func (k *Kernels) gemmDot(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	// A task is as many rows of b as make about 2¹⁷ products with one row of a.
 	rows := max(1, min(gemmCols, (1<<17)/kk))
-	// Rows are unpacked a few at a time, a cache line apart from a multiple of 4 KiB.
+	// Rows are unpacked or rounded a few at a time, a cache line apart from a multiple of 4 KiB.
 	const few = 4
 	stride := kk + 16
+	round := tile.Seal != nil
+	if round {
+		s := scratchPool.Get().(*gemmScratch)
+		defer scratchPool.Put(s)
+		x := s.take(m * stride)
+		for i := range m {
+			k.RoundBF16(x[i*stride:i*stride+kk], a.Data[i*a.Stride:i*a.Stride+kk])
+		}
+		a.Data, a.Stride = x, stride
+	}
 	par(ceilDiv(n, rows), func(task int) {
 		s := scratchPool.Get().(*gemmScratch)
 		defer scratchPool.Put(s)
@@ -124,12 +156,21 @@ func (k *Kernels) gemmDot(par For, c []float32, ldc, m, n, kk int, a, b Operand,
 		end := min(n, (task+1)*rows)
 		for j := task * rows; j < end; {
 			count, src, ld := end-j, b.Data, b.Stride
-			if src != nil {
+			if src != nil && !round {
 				src = src[j*ld:]
 			} else {
 				count, src, ld = min(few, count), w, stride
 				for r := range count {
-					b.Unpack(w[r*ld:r*ld+kk], j+r, 0)
+					row := w[r*ld : r*ld+kk]
+					from := row
+					if b.Data != nil {
+						from = b.Data[(j+r)*b.Stride : (j+r)*b.Stride+kk]
+					} else {
+						b.Unpack(row, j+r, 0)
+					}
+					if round {
+						k.RoundBF16(row, from)
+					}
 				}
 			}
 			for i := range m {
@@ -166,12 +207,12 @@ func (s *gemmScratch) take(n int) []float32 {
 
 var scratchPool = sync.Pool{New: func() any { return new(gemmScratch) }}
 
-// packed is the packed panels of one operand: blocks of up to gemmKC steps, each
+// packed is the packed panels of one operand: blocks of up to depth steps, each
 // of all panels.
 type packed struct {
 	buf    []float32
 	width  int // of a panel
-	size   int // numbers from one panel to the next
+	size   int // words from one panel to the next
 	panels int
 	tasks  int // of packing one block
 }
@@ -190,7 +231,8 @@ func (p *packed) setPanels(count int) {
 
 // product is a blocked product under way: what its tasks share.
 type product struct {
-	*Kernels
+	tile       *Tile
+	depth      int // steps of a panel
 	c          []float32
 	ldc        int
 	a, b       Operand // a transposed: panels of A are packed along its rows
@@ -214,25 +256,29 @@ var products = sync.Pool{New: func() any {
 	return p
 }}
 
-func (k *Kernels) gemmBlocked(par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
-	mr, nr := k.Tile.MR, k.Tile.NR
+func gemmBlocked(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
+	mr, nr := tile.MR, tile.NR
 	p := products.Get().(*product)
-	p.Kernels, p.c, p.ldc, p.a, p.b = k, c, ldc, a, b
+	p.tile, p.c, p.ldc, p.a, p.b = tile, c, ldc, a, b
 	p.a.Trans = !a.Trans
 	defer func() { // let go of what belongs to the caller
 		p.c, p.a, p.b = nil, Operand{}, Operand{}
 		products.Put(p)
 	}()
 
-	depth := min(kk, gemmKC)
+	p.depth = gemmKC
+	if tile.Half {
+		p.depth *= 2
+	}
+	words := tile.words(min(kk, p.depth)) // of a panel, for each of its columns
 	// A pass packs up to mStep rows of A and nStep columns of B, kStep deep.
-	mStep := min(roundUp(m, mr), gemmBuf/depth/mr*mr)
-	nStep := min(roundUp(n, nr), gemmBuf/depth/gemmCols*gemmCols)
-	blocks := min(ceilDiv(kk, gemmKC), max(1, gemmBuf/depth/max(mStep, nStep)))
-	kStep := blocks * gemmKC
+	mStep := min(roundUp(m, mr), gemmBuf/words/mr*mr)
+	nStep := min(roundUp(n, nr), gemmBuf/words/gemmCols*gemmCols)
+	blocks := min(ceilDiv(kk, p.depth), max(1, gemmBuf/words/max(mStep, nStep)))
+	kStep := blocks * p.depth
 
-	p.pa = packed{width: mr, size: roundUp(mr*depth+PackSlack, 8)}
-	p.pb = packed{width: nr, size: roundUp(nr*depth+PackSlack, 8)}
+	p.pa = packed{width: mr, size: roundUp(mr*words+PackSlack, 8)}
+	p.pb = packed{width: nr, size: roundUp(nr*words+PackSlack, 8)}
 	p.pa.setPanels(mStep)
 	p.pb.setPanels(nStep)
 	sizeA, sizeB := blocks*p.pa.panels*p.pa.size, blocks*p.pb.panels*p.pb.size
@@ -256,16 +302,24 @@ func (k *Kernels) gemmBlocked(par For, c []float32, ldc, m, n, kk int, a, b Oper
 	}
 }
 
+// words returns how many words the steps of one column of a panel take.
+func (t *Tile) words(steps int) int {
+	if t.Half {
+		return ceilDiv(steps, 4) * 2
+	}
+	return steps
+}
+
 // pass packs the panels of a pass, those of B only in the first of the passes that
 // share them, and multiplies.
 func (p *product) pass(par For) {
-	blocks := ceilDiv(p.kn, gemmKC)
+	blocks := ceilDiv(p.kn, p.depth)
 	p.first = 0
 	if p.i0 > 0 {
 		p.first = blocks * p.pb.tasks
 	}
 	par(blocks*(p.pa.tasks+p.pb.tasks)-p.first, p.packTask)
-	p.rows, p.cols = taskSize(p.pa.panels, p.pb.panels, gemmMC/p.Tile.MR)
+	p.rows, p.cols = taskSize(p.pa.panels, p.pb.panels, gemmMC/p.tile.MR)
 	par(ceilDiv(p.pa.panels, p.rows)*ceilDiv(p.pb.panels, p.cols), p.multiplyTask)
 }
 
@@ -288,7 +342,7 @@ func taskSize(tm, tn, maxRows int) (rows, cols int) {
 func (p *product) pack(task int) {
 	task += p.first
 	dst, o, lo, count := &p.pb, &p.b, p.j0, p.nn
-	if t := task - ceilDiv(p.kn, gemmKC)*dst.tasks; t >= 0 {
+	if t := task - ceilDiv(p.kn, p.depth)*dst.tasks; t >= 0 {
 		task, dst, o, lo, count = t, &p.pa, &p.a, p.i0, p.mm
 	}
 	per := gemmCols / dst.width
@@ -296,7 +350,7 @@ func (p *product) pack(task int) {
 	j := packJob{
 		packed: dst, o: o, kb: kb, q0: q, q1: min(q+per, dst.panels),
 		col: lo + q*dst.width, cols: min(per*dst.width, count-q*dst.width),
-		step: p.p0 + kb*gemmKC, steps: min(gemmKC, p.kn-kb*gemmKC),
+		step: p.p0 + kb*p.depth, steps: min(p.depth, p.kn-kb*p.depth),
 	}
 	if o.Trans {
 		p.packCols(&j)
@@ -320,67 +374,92 @@ func (p *product) packCols(j *packJob) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
 	w, n := j.width, j.steps
+	ld := p.depth + 16 // no multiple of 4 KiB, whatever the row
+	buf := s.take(w*ld + w*p.depth + PackSlack)
+	rowsBuf, open := buf[:w*ld], buf[w*ld:]
 	for q := j.q0; q < j.q1; q++ {
 		done := (q - j.q0) * w
 		row, rows := j.col+done, min(w, j.cols-done)
-		var src []float32
-		stride := j.o.Stride
+		src, stride := rowsBuf, ld
 		if j.o.Data != nil {
+			stride = j.o.Stride
 			src = j.o.Data[row*stride+j.step:]
 		} else {
-			stride = gemmKC + 16 // no multiple of 4 KiB, whatever the row
-			src = s.take(w * stride)
 			for r := range rows {
 				j.o.Unpack(src[r*stride:r*stride+n], row+r, j.step)
 			}
 		}
 		d := j.panel(j.kb, q)
-		if rows == w {
-			p.Tile.PackCols(d, src, stride, w, n)
-			continue
+		if p.tile.Seal != nil {
+			d = open
 		}
-		for i := range n {
-			e := d[i*w : (i+1)*w]
-			for r := range rows {
-				e[r] = src[r*stride+i]
+		if rows == w {
+			p.tile.PackCols(d, src, stride, w, n)
+		} else {
+			for i := range n {
+				e := d[i*w : (i+1)*w]
+				for r := range rows {
+					e[r] = src[r*stride+i]
+				}
+				clear(e[rows:])
 			}
-			clear(e[rows:])
+		}
+		if p.tile.Seal != nil {
+			p.tile.Seal(j.panel(j.kb, q), open, w, n)
 		}
 	}
 }
 
 // packRows packs from pieces of the rows of o.
 func (p *product) packRows(j *packJob) {
-	if j.o.Data != nil {
-		p.packRowBlock(j, j.o.Data[j.step*j.o.Stride+j.col:], j.o.Stride, 0, j.steps)
+	if j.o.Data != nil && p.tile.Seal == nil {
+		p.packRowBlock(j, j.panels0(), j.size, j.o.Data[j.step*j.o.Stride+j.col:], j.o.Stride, j.steps)
 		return
 	}
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
-	const some = 16 // rows unpacked at a time
-	buf := s.take(some * j.cols)
+	const some = SealSteps // rows unpacked, or sealed, at a time
+	w := j.width
+	size := some*w + PackSlack // of a part of a panel that is not sealed
+	buf := s.take(some*j.cols + (j.q1-j.q0)*size)
+	rows, open := buf[:some*j.cols], buf[some*j.cols:]
 	for i := 0; i < j.steps; i += some {
 		n := min(some, j.steps-i)
-		for r := range n {
-			j.o.Unpack(buf[r*j.cols:(r+1)*j.cols], j.step+i+r, j.col)
+		src, stride := rows, j.cols
+		if j.o.Data != nil {
+			stride = j.o.Stride
+			src = j.o.Data[(j.step+i)*stride+j.col:]
+		} else {
+			for r := range n {
+				j.o.Unpack(rows[r*stride:r*stride+j.cols], j.step+i+r, j.col)
+			}
 		}
-		p.packRowBlock(j, buf, j.cols, i, n)
+		if p.tile.Seal == nil {
+			p.packRowBlock(j, j.panels0()[i*w:], j.size, src, stride, n)
+			continue
+		}
+		p.packRowBlock(j, open, size, src, stride, n)
+		for q := j.q0; q < j.q1; q++ {
+			p.tile.Seal(j.panel(j.kb, q)[p.tile.words(i)*w:], open[(q-j.q0)*size:], w, n)
+		}
 	}
 }
 
-// packRowBlock packs n rows of src as the steps i…i+n: whole panels and, if there
-// are columns left, one filled up with zeros.
-func (p *product) packRowBlock(j *packJob, src []float32, stride, i, n int) {
+// panels0 returns the panels of the job, from the first on.
+func (j *packJob) panels0() []float32 { return j.buf[(j.kb*j.panels+j.q0)*j.size:] }
+
+// packRowBlock packs n rows of src into the panels of the job, which lie size numbers
+// apart in dst: whole panels and, if there are columns left, one filled up with zeros.
+func (p *product) packRowBlock(j *packJob, dst []float32, size int, src []float32, stride, n int) {
 	w := j.width
 	full := j.cols / w
 	if full > 0 {
-		at := (j.kb*j.panels+j.q0)*j.size + i*w
-		p.Tile.PackRows(j.buf[at:], j.size, src, stride, w, n, full)
+		p.tile.PackRows(dst, size, src, stride, w, n, full)
 	}
 	if rest := j.cols - full*w; rest > 0 {
-		d := j.panel(j.kb, j.q0+full)
+		d := dst[full*size:]
 		for r := range n {
-			e := d[(i+r)*w : (i+r+1)*w]
+			e := d[r*w : (r+1)*w]
 			copy(e, src[r*stride+full*w:r*stride+j.cols])
 			clear(e[rest:])
 		}
@@ -392,13 +471,13 @@ func (p *product) packRowBlock(j *packJob, src []float32, stride, i, n int) {
 func (p *product) multiply(task int) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
-	mr, nr, ldc := p.Tile.MR, p.Tile.NR, p.ldc
+	mr, nr, ldc := p.tile.MR, p.tile.NR, p.ldc
 	edge := s.take(mr * nr)
 	wide := ceilDiv(p.pb.panels, p.cols)
 	i0, j0 := task/wide*p.rows, task%wide*p.cols
 	i1, j1 := min(i0+p.rows, p.pa.panels), min(j0+p.cols, p.pb.panels)
-	for kb := 0; kb*gemmKC < p.kn; kb++ {
-		steps := min(gemmKC, p.kn-kb*gemmKC)
+	for kb := 0; kb*p.depth < p.kn; kb++ {
+		steps := min(p.depth, p.kn-kb*p.depth)
 		add := p.accumulate || kb > 0
 		for j := j0; j < j1; j++ {
 			bp := p.pb.panel(kb, j)
@@ -408,10 +487,10 @@ func (p *product) multiply(task int) {
 				rows := min(mr, p.mm-i*mr)
 				c := p.c[(p.i0+i*mr)*ldc+p.j0+j*nr:]
 				if rows == mr && cols == nr {
-					p.Tile.Run(steps, ap, bp, c, ldc, add)
+					p.tile.Run(steps, ap, bp, c, ldc, add)
 					continue
 				}
-				p.Tile.Run(steps, ap, bp, edge, nr, false)
+				p.tile.Run(steps, ap, bp, edge, nr, false)
 				for r := range rows {
 					set(c[r*ldc:r*ldc+cols], edge[r*nr:], add)
 				}

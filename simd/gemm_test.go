@@ -91,6 +91,15 @@ type gemmCase struct {
 	padA, padB, padC int
 	unpackA, unpackB bool
 	accumulate       bool
+	bf16             bool
+}
+
+// gemm is the product of the case.
+func (g gemmCase) gemm(k *simd.Kernels) func(par simd.For, c []float32, ldc, m, n, kk int, a, b simd.Operand, accumulate bool) {
+	if g.bf16 {
+		return k.GemmBF16
+	}
+	return k.Gemm
 }
 
 // run computes the case with k and returns the m×n result; it checks all guards.
@@ -111,7 +120,7 @@ func (g gemmCase) run(t *testing.T, k *simd.Kernels, par simd.For, a, b operand,
 			copy(c.X[i*ldc:i*ldc+g.n], c0[i*g.n:])
 		}
 	}
-	k.Gemm(par, c.X, ldc, g.m, g.n, g.k, a.simd(g.unpackA), b.simd(g.unpackB), g.accumulate)
+	g.gemm(k)(par, c.X, ldc, g.m, g.n, g.k, a.simd(g.unpackA), b.simd(g.unpackB), g.accumulate)
 	c.Check(t)
 	a.buf.Check(t)
 	b.buf.Check(t)
@@ -144,12 +153,16 @@ func (g gemmCase) check(t *testing.T, k *simd.Kernels, par simd.For) {
 	abs := make([]float64, g.m*g.n)
 	col := make([]float64, g.k)
 	rows := make([]float64, g.m*g.k)
+	number, u := func(v float64) float64 { return v }, simdtest.Eps
+	if g.bf16 {
+		number, u = bf16, 2*simdtest.Eps
+	}
 	for i := range rows {
-		rows[i] = a.at(i/g.k, i%g.k)
+		rows[i] = number(a.at(i/g.k, i%g.k))
 	}
 	for j := range g.n {
 		for p := range col {
-			col[p] = b.at(p, j)
+			col[p] = number(b.at(p, j))
 		}
 		for i := range g.m {
 			var s, sa float64
@@ -165,14 +178,15 @@ func (g gemmCase) check(t *testing.T, k *simd.Kernels, par simd.For) {
 			want[i*g.n+j], abs[i*g.n+j] = s, sa
 		}
 	}
-	// A sum of k products and c, each operation rounded once (Higham 2002, §3.1).
+	// A sum of k products and c, each operation rounded once (Higham 2002, §3.1), with
+	// bfloat16 maybe not to the nearest.
 	simdtest.NearAll(t, want, got, func(i int) float64 {
-		return float64(g.k+2)*simdtest.Eps*abs[i] + 1e-37
+		return float64(g.k+2)*u*abs[i] + 1e-37
 	}, fmt.Sprintf("%+v", g))
 }
 
 func TestGemmShapes(t *testing.T) {
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		sizes := []int{1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 15, 16, 17, 23, 31, 33, 40}
 		i := 0
 		for _, m := range sizes {
@@ -183,6 +197,8 @@ func TestGemmShapes(t *testing.T) {
 						transA: i&1 != 0, transB: i&2 != 0, accumulate: i&4 != 0,
 						padA: i % 3, padB: i % 5, padC: i % 4,
 						unpackA: i%7 == 0, unpackB: i%5 == 0}
+					g.check(t, k, nil)
+					g.bf16 = true
 					g.check(t, k, nil)
 				}
 			}
@@ -197,7 +213,7 @@ func TestGemmBlocks(t *testing.T) {
 		{97, 65, 257}, {20, 530, 256}, {5, 4200, 270}, {4200, 5, 270}, {13, 17, 2100},
 		{1, 700, 600}, {3, 90, 5000}, {2, 3, 200000},
 	}
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		for i, s := range shapes {
 			for o := range 4 {
 				g := gemmCase{m: s.m, n: s.n, k: s.k, transA: o&1 != 0, transB: o&2 != 0,
@@ -206,6 +222,8 @@ func TestGemmBlocks(t *testing.T) {
 					continue // of this length only the dot products are of interest
 				}
 				g.check(t, k, workers(2))
+				g.bf16 = true
+				g.check(t, k, workers(2))
 			}
 		}
 	})
@@ -213,20 +231,23 @@ func TestGemmBlocks(t *testing.T) {
 
 // TestGemmStrides has rows that begin a multiple of 4 KiB apart.
 func TestGemmStrides(t *testing.T) {
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		for o := range 4 {
-			gemmCase{m: 30, n: 40, k: 50, transA: o&1 != 0, transB: o&2 != 0,
-				padA: 1024 - 50 + o&1*20, padB: 1024 - 40 - o>>1*10, padC: 984}.check(t, k, nil)
+			g := gemmCase{m: 30, n: 40, k: 50, transA: o&1 != 0, transB: o&2 != 0,
+				padA: 1024 - 50 + o&1*20, padB: 1024 - 40 - o>>1*10, padC: 984}
+			g.check(t, k, nil)
+			g.bf16 = true
+			g.check(t, k, nil)
 		}
 	})
 }
 
 func TestGemmEmpty(t *testing.T) {
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		for _, acc := range []bool{false, true} {
 			for _, s := range [][3]int{{0, 3, 3}, {3, 0, 3}, {3, 3, 0}, {0, 0, 0}} {
-				for o := range 4 {
-					gemmCase{m: s[0], n: s[1], k: s[2], transA: o&1 != 0, transB: o&2 != 0, padC: 1, accumulate: acc}.check(t, k, nil)
+				for o := range 8 {
+					gemmCase{m: s[0], n: s[1], k: s[2], transA: o&1 != 0, transB: o&2 != 0, padC: 1, accumulate: acc, bf16: o&4 != 0}.check(t, k, nil)
 				}
 			}
 		}
@@ -238,7 +259,7 @@ func TestGemmPanics(t *testing.T) {
 	op := func(n, stride int, trans bool) simd.Operand {
 		return simd.Operand{Data: x[:n], Stride: stride, Trans: trans}
 	}
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		c := make([]float32, 9)
 		run := func(c []float32, ldc int, a, b simd.Operand) func() {
 			return func() { k.Gemm(nil, c, ldc, 3, 3, 4, a, b, false) }
@@ -257,9 +278,12 @@ func TestGemmPanics(t *testing.T) {
 // TestGemmSameBits: neither the number of workers nor the rows and columns that
 // are computed with it change a bit of an element, and unpacking does not either.
 func TestGemmSameBits(t *testing.T) {
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
-		for o := range 8 {
-			g := gemmCase{m: 150, n: 330, k: 520, transA: o&1 != 0, transB: o&2 != 0, accumulate: o&4 != 0, padA: 1, padC: 3}
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for o := range 16 {
+			g := gemmCase{m: 150, n: 330, k: 520, transA: o&1 != 0, transB: o&2 != 0, accumulate: o&4 != 0, padA: 1, padC: 3, bf16: o&8 != 0}
+			if g.bf16 {
+				g.k = 1101 // more than two panels, the last odd
+			}
 			rng := rand.New(rand.NewPCG(4, uint64(o)))
 			a, b := newOperand(rng, g.m, g.k, g.padA, g.transA), newOperand(rng, g.k, g.n, g.padB, g.transB)
 			c0 := make([]float32, g.m*g.n)
@@ -293,8 +317,9 @@ func TestGemmSameBits(t *testing.T) {
 		}
 
 		// The same for the dot products of few rows.
-		for m := 1; m <= 3; m++ {
-			g := gemmCase{m: m, n: 700, k: 900, transB: true}
+		for i := range 6 {
+			m := i%3 + 1
+			g := gemmCase{m: m, n: 700, k: 900, transB: true, bf16: i >= 3}
 			rng := rand.New(rand.NewPCG(5, 5))
 			a, b := newOperand(rng, g.m, g.k, 0, false), newOperand(rng, g.k, g.n, 0, true)
 			want := g.run(t, k, nil, a, b, nil)
@@ -318,12 +343,17 @@ func (o operand) from(r, c int) []float32 {
 
 // TestGemmAllocations: the scratch memory is used again.
 func TestGemmAllocations(t *testing.T) {
-	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
 		x, w, y := make([]float32, 64*96), make([]float32, 128*96), make([]float32, 64*128)
 		run := func() {
 			k.Gemm(nil, y, 128, 64, 128, 96, simd.Operand{Data: x, Stride: 96}, simd.Operand{Data: w, Stride: 96, Trans: true}, false)
 		}
-		run()
-		require.LessOrEqual(t, testing.AllocsPerRun(20, run), 1.0)
+		half := func() {
+			k.GemmBF16(nil, y, 128, 64, 128, 96, simd.Operand{Data: x, Stride: 96}, simd.Operand{Data: w, Stride: 96, Trans: true}, false)
+		}
+		for _, f := range []func(){run, half} {
+			f()
+			require.LessOrEqual(t, testing.AllocsPerRun(20, f), 1.0)
+		}
 	})
 }

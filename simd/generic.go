@@ -22,11 +22,19 @@ var generic = Kernels{
 	GELU:           geluGeneric,
 	GELUBackward:   geluBackwardGeneric,
 	AdamW:          adamWGeneric,
+	RoundBF16:      roundBF16Generic,
 	Tile: Tile{
 		MR: 4, NR: 4,
 		Run:      tileGeneric,
 		PackRows: packRowsGeneric,
 		PackCols: packColsGeneric,
+	},
+	TileBF16: Tile{
+		MR: 4, NR: 4,
+		Run:      tileGeneric,
+		PackRows: packRowsGeneric,
+		PackCols: packColsGeneric,
+		Seal:     sealGeneric,
 	},
 }
 
@@ -231,3 +239,21 @@ func packColsGeneric(dst, src []float32, stride, width, k int) {
 		}
 	}
 }
+
+// roundBF16Generic adds half of the last place that stays, or a little less if the
+// number is even there, and cuts.
+func roundBF16Generic(y, x []float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		u := math.Float32bits(v)
+		if v != v {
+			u |= 1 << 22 // quiet, and NaN whatever is cut
+		} else {
+			u += 0x7fff + u>>16&1
+		}
+		y[i] = math.Float32frombits(u &^ 0xffff)
+	}
+}
+
+// sealGeneric is Seal where Run multiplies float32 numbers.
+func sealGeneric(dst, src []float32, width, k int) { roundBF16Generic(dst[:width*k], src) }

@@ -39,8 +39,13 @@ type Kernels struct {
 	GELUBackward func(dx, dy, x []float32)
 	// AdamW updates w, m and v by the gradient g (see AdamWStep).
 	AdamW func(w, m, v, g []float32, s *AdamWStep)
+	// RoundBF16 sets y[i] to x[i] rounded to the nearest bfloat16, ties to even. NaN
+	// stays NaN. y may be x.
+	RoundBF16 func(y, x []float32)
 	// Tile is the micro-kernel of the matrix products.
 	Tile Tile
+	// TileBF16 is the micro-kernel of products of bfloat16 numbers; it has Seal.
+	TileBF16 Tile
 }
 
 // AdamWStep holds the constants of one AdamW step (Loshchilov & Hutter 2019, arXiv:1711.05101v3, alg. 2):
@@ -63,6 +68,9 @@ type Tile struct {
 	// summed from zero, p = 0…k-1 in order, and the sum is then added to C:
 	//
 	//	c[i*ldc+j] (+)= Σ_p a[p*MR+i]·b[p*NR+j]
+	//
+	// If there is a Seal, a and b are sealed, and the sum may take some steps
+	// together, always in the same way.
 	Run func(k int, a, b, c []float32, ldc int, accumulate bool)
 	// PackRows fills panels that lie side by side in the rows of src:
 	// dst[q*panel+p*width+j] = src[p*stride+q*width+j] for q < panels, p < k, j < width.
@@ -71,7 +79,20 @@ type Tile struct {
 	// PackCols fills one panel with the transpose of width rows of src:
 	// dst[p*width+i] = src[i*stride+p] for p < k, i < width. width is MR or NR, k ≥ 1.
 	PackCols func(dst, src []float32, stride, width, k int)
+	// Seal, if not nil, turns the panel in src, as it is packed, into the one that Run
+	// reads, its numbers rounded to bfloat16. width is MR or NR, k ≥ 1. A panel may be
+	// sealed in parts, each but the last of a multiple of SealSteps steps; a part
+	// begins in dst at width numbers for every step before it, or half as many if Half
+	// is set. The last part may write as if k were the next multiple of 4.
+	Seal func(dst, src []float32, width, k int)
+	// Half says that a sealed panel has two bfloat16 in one 32-bit word of dst (which
+	// are no float32 then, just bits). Seal fills it up with zeros for the steps from k
+	// to the end of a word or of what Run takes at a time, up to a multiple of 4.
+	Half bool
 }
 
 // PackSlack is the number of elements after a panel that packing may overwrite.
 const PackSlack = 8
+
+// SealSteps is the unit in which a panel is sealed in parts.
+const SealSteps = 16

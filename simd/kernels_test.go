@@ -62,6 +62,9 @@ var ops = []elementwise{
 		ref: func(v []float64) ([]float64, []float64) {
 			return []float64{round(v[0] * float64(float32(0.7)))}, []float64{0}
 		}},
+	{name: "RoundBF16", slices: 2, alias: [][2]int{{0, 1}},
+		run: func(k *simd.Kernels, s [][]float32) { k.RoundBF16(s[0], s[1]) },
+		ref: func(v []float64) ([]float64, []float64) { return []float64{bf16(v[1]), v[1]}, []float64{0, 0} }},
 	{name: "ExpSub", slices: 2, alias: [][2]int{{0, 1}},
 		run: func(k *simd.Kernels, s [][]float32) { k.ExpSub(s[0], s[1], 0.3) },
 		ref: func(v []float64) ([]float64, []float64) {

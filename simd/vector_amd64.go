@@ -38,3 +38,8 @@ func mulAVX2(y *float32, x *float32, n int)
 //
 //go:noescape
 func scaleAVX2(y *float32, a float32, n int)
+
+// roundBF16AVX2 sets y[i] to x[i] rounded to bfloat16, ties to even.
+//
+//go:noescape
+func roundBF16AVX2(y *float32, x *float32, n int)

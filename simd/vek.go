@@ -25,7 +25,9 @@ var vek = Kernels{
 	GELU:           geluGeneric,
 	GELUBackward:   geluBackwardGeneric,
 	AdamW:          adamWGeneric,
+	RoundBF16:      roundBF16Generic,
 	Tile:           generic.Tile,
+	TileBF16:       generic.TileBF16,
 }
 
 // vek panics for empty slices where there is a zero of the operation.

@@ -52,6 +52,20 @@ func vector(g *gen) {
 		g.VMULPS(s, y, y)
 		l.store(y, p[0])
 	})
+
+	g.fn("roundBF16AVX2", "func(y, x *float32, n int)", "sets y[i] to x[i] rounded to bfloat16, ties to even.")
+	elementwise(g, 2, []string{"y", "x"}, func(l lanes, p []reg.GPVirtual) {
+		x, u, nan := l.load(p[1]), g.YMM(), g.YMM()
+		g.VCMPPS(operand.U8(3), x, x, nan) // unordered
+		g.VPSRLD(operand.U8(16), x, u)
+		g.VPAND(g.bits(1), u, u)
+		g.VPADDD(g.bits(0x7fff), u, u)
+		g.VPADDD(x, u, u)
+		g.VPOR(g.bits(1<<22), x, x)
+		g.VBLENDVPS(nan, x, u, u)
+		g.VPAND(g.bits(0xffff0000), u, u)
+		l.store(u, p[0])
+	})
 }
 
 // elementwise is a function of the given pointers and n.
