@@ -14,7 +14,7 @@ check: ## what should pass before a commit
 race: ## the race detector on the concurrent parts (needs a C compiler)
 	.ci/run race
 
-arm64: ## the portable parts on arm64 under qemu-user
+arm64: ## kernels, layers and files on arm64 under qemu-user
 	.ci/run arm64
 
 fuzz: ## every fuzz target for FUZZ_TIME (10s) each

@@ -6,6 +6,7 @@
 //	vek      generic, with Dot, Sum, Add, Mul, Scale and DotRows by github.com/viterin/vek;
 //	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
 //	avx2     assembly for amd64 with AVX2 and FMA, written by the program in _gen
+//	neon     assembly for every arm64, written by the program in _gen/arm64
 //
 // All lists the sets this CPU can run, best last. Select takes the best one, or
 // the one named by GUARDCPU_SIMD. The build tag purego leaves only generic.
@@ -28,15 +29,16 @@
 //
 // Sums may be split into several partial sums and the products in them fused
 // (Dot, Sum, DotRows, the sum of ExpSub); each set has its own fixed order, a
-// function of the length alone. avx2 fuses multiplications and additions, generic
-// and vek round each product, so that generic gives the same bits on every
-// architecture. An error bound that holds for all: |error| ≤ (n+1)·2⁻²⁴·Σ|xᵢyᵢ|.
+// function of the length alone. avx2 and neon fuse multiplications and additions in
+// the same order: both give the same bits, but for those of a NaN. generic and vek
+// round each product, so that generic gives the same bits on every architecture. An
+// error bound that holds for all: |error| ≤ (n+1)·2⁻²⁴·Σ|xᵢyᵢ|.
 //
 // # exp
 //
 // ExpSub, SwiGLU and GELU use one polynomial, the one of Cephes, in all sets
 // (exp.go). Over all float32 numbers its error is at most 0.990 ulp
-// in generic and 1.011 ulp in avx2, found by trying each of them. Results
+// in generic and 1.011 ulp in avx2 and neon, found by trying each of them. Results
 // smaller than the smallest normal number, 2⁻¹²⁶, are 0; results too large are
 // +Inf; exp(-Inf) is 0, and NaN gives NaN.
 //

@@ -1,12 +1,14 @@
 package simd
 
+//go:generate go run -C _gen ./arm64 -dir ..
+
 // Kernels is one complete set of inner loops for one CPU tier.
 //
 // Unless a function says otherwise its slices have equal length, do not overlap,
 // and may be empty or unaligned. Sums may be reordered and fused (see doc.go),
 // but every set gives the same bits for the same input, however it is called.
 type Kernels struct {
-	Name string // "generic", "vek", "avx2"
+	Name string // "generic", "vek", "avx2", "neon"
 
 	// Dot returns Σ x[i]·y[i].
 	Dot func(x, y []float32) float32

@@ -2,6 +2,6 @@
 
 package simd
 
-// accelerated returns the sets besides generic that this CPU can run.
-// There is none for arm64 so far.
-func accelerated() []*Kernels { return nil }
+// accelerated returns the sets besides generic that this CPU can run, best last.
+// Every arm64 has NEON.
+func accelerated() []*Kernels { return []*Kernels{&neon} }

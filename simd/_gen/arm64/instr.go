@@ -1,0 +1,34 @@
+package main
+
+// An instr is an instruction on vectors that the assembler of Go 1.26 lacks: its
+// word with all registers 0, and how GNU writes it (Arm ARM DDI 0487, C7).
+type instr struct {
+	word uint32
+	text string // of vd, vn, vm
+}
+
+// Arithmetic of every arm64.
+var (
+	fadd   = instr{0x4e20d400, "fadd v%d.4s, v%d.4s, v%d.4s"}
+	fsub   = instr{0x4ea0d400, "fsub v%d.4s, v%d.4s, v%d.4s"}
+	fmul   = instr{0x6e20dc00, "fmul v%d.4s, v%d.4s, v%d.4s"}
+	fdiv   = instr{0x6e20fc00, "fdiv v%d.4s, v%d.4s, v%d.4s"}
+	fmax   = instr{0x4e20f400, "fmax v%d.4s, v%d.4s, v%d.4s"} // NaN if one is
+	faddp  = instr{0x6e20d400, "faddp v%d.4s, v%d.4s, v%d.4s"}
+	fcmgt  = instr{0x6ea0e400, "fcmgt v%d.4s, v%d.4s, v%d.4s"}
+	bic    = instr{0x4e601c00, "bic v%d.16b, v%d.16b, v%d.16b"}
+	frintn = instr{0x4e218800, "frintn v%d.4s, v%d.4s"} // to nearest, even
+	fcvtzs = instr{0x4ea1b800, "fcvtzs v%d.4s, v%d.4s"}
+	fneg   = instr{0x6ea0f800, "fneg v%d.4s, v%d.4s"}
+	fsqrt  = instr{0x6ea1f800, "fsqrt v%d.4s, v%d.4s"}
+	fmaxv  = instr{0x6e30f800, "fmaxv s%d, v%d.4s"}
+)
+
+// fmlaElement is vd += vn·vm[i].
+var fmlaElement = instr{0x4f801000, "fmla v%d.4s, v%d.4s, v%d.s[%d]"}
+
+// element returns the bits that choose the 32-bit lane i of vm.
+func element(i int) uint32 { return uint32(i&1)<<21 | uint32(i>>1)<<11 }
+
+// sshr31 spreads the sign.
+var sshr31 = instr{0x4f210400, "sshr v%d.4s, v%d.4s, #31"}

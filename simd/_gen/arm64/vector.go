@@ -1,0 +1,89 @@
+package main
+
+// The sums are those of the avx2 set, in its order: eight vectors here are four of
+// eight lanes there. (The bits are the same, too.)
+func vector(g *gen) {
+	g.fn("dotNEON", "func(x, y *float32, n int) float32", "returns Σ x[i]·y[i].", func() {
+		g.reduce([]string{"x", "y"}, func(acc vecs, l lanes, p []reg) {
+			x, y := l.load(p[0]), l.load(p[1])
+			g.fmla(acc, x, y)
+		})
+	})
+
+	g.fn("sumNEON", "func(x *float32, n int) float32", "returns Σ x[i].", func() {
+		g.reduce([]string{"x"}, func(acc vecs, l lanes, p []reg) {
+			g.op(fadd, acc, acc, l.load(p[0]))
+		})
+	})
+
+	g.fn("maxNEON", "func(x *float32, n int) float32", "returns the largest x[i], -Inf if n = 0, NaN if there is one.", func() {
+		p, n := g.args("x"), g.arg("n")
+		acc := g.vecs(8)
+		g.scope(func() {
+			inf := g.bits(0xff800000)
+			g.move(acc, inf)
+		})
+		g.loop(n, 8, p, func(l lanes) {
+			x := l.load(p[0])
+			if l.rest != nil { // lanes past the end take what is there already
+				mask := l.mask()
+				g.goOp("VBIF", "B16", x, acc[:2], mask)
+			}
+			a := acc[:len(x)]
+			g.op(fmax, a, a, x)
+		})
+		g.fold(fmax, acc)
+		g.op(fmax, acc[:1], acc[:1], acc[1:2])
+		g.op(fmaxv, acc[:1], acc[:1], nil)
+		g.ret(acc[0])
+	})
+
+	g.fn("axpyNEON", "func(y *float32, a float32, x *float32, n int)", "adds a·x to y.", func() {
+		a := g.broadcast("a")
+		g.elementwise(8, []string{"y", "x"}, func(l lanes, p []reg) {
+			y, x := l.load(p[0]), l.load(p[1])
+			g.fmla(y, x, a)
+			l.store(y, p[0])
+		})
+	})
+
+	g.fn("addNEON", "func(y, x *float32, n int)", "adds x to y.", func() {
+		g.elementwise(8, []string{"y", "x"}, func(l lanes, p []reg) {
+			y, x := l.load(p[0]), l.load(p[1])
+			g.op(fadd, y, y, x)
+			l.store(y, p[0])
+		})
+	})
+
+	g.fn("mulNEON", "func(y, x *float32, n int)", "multiplies y by x.", func() {
+		g.elementwise(8, []string{"y", "x"}, func(l lanes, p []reg) {
+			y, x := l.load(p[0]), l.load(p[1])
+			g.op(fmul, y, y, x)
+			l.store(y, p[0])
+		})
+	})
+
+	g.fn("scaleNEON", "func(y *float32, a float32, n int)", "multiplies y by a.", func() {
+		a := g.broadcast("a")
+		g.elementwise(8, []string{"y"}, func(l lanes, p []reg) {
+			y := l.load(p[0])
+			g.op(fmul, y, y, a)
+			l.store(y, p[0])
+		})
+	})
+}
+
+// elementwise is a function of the given pointers and n.
+func (g *gen) elementwise(count int, names []string, body func(l lanes, p []reg)) {
+	p := g.args(names...)
+	g.loop(g.arg("n"), count, p, func(l lanes) { body(l, p) })
+}
+
+// reduce is a function that returns a sum, kept in eight vectors.
+func (g *gen) reduce(names []string, body func(acc vecs, l lanes, p []reg)) {
+	p, n := g.args(names...), g.arg("n")
+	acc := g.vecs(8)
+	g.zero(acc)
+	g.loop(n, 8, p, func(l lanes) { body(acc[:l.count], l, p) })
+	g.ret(g.sum(acc))
+}
