@@ -7,6 +7,7 @@
 //	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
 //	avx2     assembly for amd64 with AVX2 and FMA, written by the program in _gen
 //	neon     assembly for every arm64, written by the program in _gen/arm64
+//	neonbf16 neon, with BFMMLA for matrix products of bfloat16: CPUs with BF16 and I8MM
 //
 // All lists the sets this CPU can run, best last. Select takes the best one, or
 // the one named by GUARDCPU_SIMD. The build tag purego leaves only generic.

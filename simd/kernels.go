@@ -8,7 +8,7 @@ package simd
 // and may be empty or unaligned. Sums may be reordered and fused (see doc.go),
 // but every set gives the same bits for the same input, however it is called.
 type Kernels struct {
-	Name string // "generic", "vek", "avx2", "neon"
+	Name string // "generic", "vek", "avx2", "neon", …
 
 	// Dot returns Σ x[i]·y[i].
 	Dot func(x, y []float32) float32

@@ -2,6 +2,18 @@
 
 package simd
 
+import (
+	"sync"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
 // accelerated returns the sets besides generic that this CPU can run, best last.
 // Every arm64 has NEON.
-func accelerated() []*Kernels { return []*Kernels{&neon} }
+var accelerated = sync.OnceValue(func() []*Kernels {
+	sets := []*Kernels{&neon}
+	if cpuid.CPU.Supports(cpuid.ASIMDDP, cpuid.BF16, cpuid.I8MM) {
+		sets = append(sets, &neonbf16)
+	}
+	return sets
+})

@@ -25,11 +25,19 @@ var neon = Kernels{
 	GELU:           geluVector,
 	GELUBackward:   geluBackwardVector,
 	AdamW:          adamWVector,
+	RoundBF16:      roundBF16Vector,
 	Tile: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,
 		PackRows: packRowsVector,
 		PackCols: packColsVector,
+	},
+	TileBF16: Tile{
+		MR: 6, NR: 16,
+		Run:      tileVector,
+		PackRows: packRowsVector,
+		PackCols: packColsVector,
+		Seal:     sealVector,
 	},
 }
 
@@ -142,6 +150,14 @@ func adamWVector(w, m, v, g []float32, s *AdamWStep) {
 	}
 	each(len(w), func(i, n int) { adamWNEON(at(w, i), at(m, i), at(v, i), at(g, i), n, &c[0]) })
 }
+
+func roundBF16Vector(y, x []float32) {
+	x = x[:len(y)]
+	each(len(y), func(i, n int) { roundBF16NEON(at(y, i), at(x, i), n) })
+}
+
+// sealVector is Seal where Run multiplies float32 numbers.
+func sealVector(dst, src []float32, width, k int) { roundBF16Vector(dst[:width*k], src) }
 
 func tileVector(k int, a, b, c []float32, ldc int, accumulate bool) {
 	_, _, _ = a[6*k-1], b[16*k-1], c[5*ldc+15]

@@ -38,3 +38,8 @@ func mulNEON(y, x *float32, n int)
 //
 //go:noescape
 func scaleNEON(y *float32, a float32, n int)
+
+// roundBF16NEON sets y[i] to x[i] rounded to bfloat16, ties to even.
+//
+//go:noescape
+func roundBF16NEON(y, x *float32, n int)

@@ -813,3 +813,160 @@ end125:
 done121:
 done113:
 	RET
+
+// func roundBF16NEON(y, x *float32, n int)
+TEXT ·roundBF16NEON(SB), NOSPLIT, $0-24
+	MOVD    $0x00000001, R0
+	VDUP    R0, V0.S4
+	MOVD    $0x00007fff, R0
+	VDUP    R0, V1.S4
+	MOVD    $0x00400000, R0
+	VDUP    R0, V2.S4
+	MOVD    $0xffff0000, R0
+	VDUP    R0, V3.S4
+	MOVD    y+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $16, R2, R2
+	BLT     next127
+loop126:
+	FLDPQ   (R1), (F4, F5)
+	FLDPQ   32(R1), (F6, F7)
+	WORD    $0x4e24e48c // fcmeq v12.4s, v4.4s, v4.4s
+	WORD    $0x4e25e4ad // fcmeq v13.4s, v5.4s, v5.4s
+	WORD    $0x4e26e4ce // fcmeq v14.4s, v6.4s, v6.4s
+	WORD    $0x4e27e4ef // fcmeq v15.4s, v7.4s, v7.4s
+	VUSHR   $16, V4.S4, V8.S4
+	VUSHR   $16, V5.S4, V9.S4
+	VUSHR   $16, V6.S4, V10.S4
+	VUSHR   $16, V7.S4, V11.S4
+	VAND    V0.B16, V8.B16, V8.B16
+	VAND    V0.B16, V9.B16, V9.B16
+	VAND    V0.B16, V10.B16, V10.B16
+	VAND    V0.B16, V11.B16, V11.B16
+	VADD    V1.S4, V8.S4, V8.S4
+	VADD    V1.S4, V9.S4, V9.S4
+	VADD    V1.S4, V10.S4, V10.S4
+	VADD    V1.S4, V11.S4, V11.S4
+	VADD    V4.S4, V8.S4, V8.S4
+	VADD    V5.S4, V9.S4, V9.S4
+	VADD    V6.S4, V10.S4, V10.S4
+	VADD    V7.S4, V11.S4, V11.S4
+	VORR    V2.B16, V4.B16, V4.B16
+	VORR    V2.B16, V5.B16, V5.B16
+	VORR    V2.B16, V6.B16, V6.B16
+	VORR    V2.B16, V7.B16, V7.B16
+	VBSL    V4.B16, V8.B16, V12.B16
+	VBSL    V5.B16, V9.B16, V13.B16
+	VBSL    V6.B16, V10.B16, V14.B16
+	VBSL    V7.B16, V11.B16, V15.B16
+	VAND    V3.B16, V12.B16, V12.B16
+	VAND    V3.B16, V13.B16, V13.B16
+	VAND    V3.B16, V14.B16, V14.B16
+	VAND    V3.B16, V15.B16, V15.B16
+	FSTPQ   (F12, F13), (R0)
+	FSTPQ   (F14, F15), 32(R0)
+	ADD     $64, R0, R0
+	ADD     $64, R1, R1
+	SUBS    $16, R2, R2
+	BGE     loop126
+next127:
+	ADD     $16, R2, R2
+	SUBS    $8, R2, R2
+	BLT     next129
+loop128:
+	FLDPQ   (R1), (F4, F5)
+	WORD    $0x4e24e488 // fcmeq v8.4s, v4.4s, v4.4s
+	WORD    $0x4e25e4a9 // fcmeq v9.4s, v5.4s, v5.4s
+	VUSHR   $16, V4.S4, V6.S4
+	VUSHR   $16, V5.S4, V7.S4
+	VAND    V0.B16, V6.B16, V6.B16
+	VAND    V0.B16, V7.B16, V7.B16
+	VADD    V1.S4, V6.S4, V6.S4
+	VADD    V1.S4, V7.S4, V7.S4
+	VADD    V4.S4, V6.S4, V6.S4
+	VADD    V5.S4, V7.S4, V7.S4
+	VORR    V2.B16, V4.B16, V4.B16
+	VORR    V2.B16, V5.B16, V5.B16
+	VBSL    V4.B16, V6.B16, V8.B16
+	VBSL    V5.B16, V7.B16, V9.B16
+	VAND    V3.B16, V8.B16, V8.B16
+	VAND    V3.B16, V9.B16, V9.B16
+	FSTPQ   (F8, F9), (R0)
+	ADD     $32, R0, R0
+	ADD     $32, R1, R1
+	SUBS    $8, R2, R2
+	BGE     loop128
+next129:
+	ADD     $8, R2, R2
+	CBZ     R2, done130
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	TBZ     $2, R2, few131
+	FMOVQ   (R1), F4
+	TBZ     $1, R2, one133
+	FMOVD   16(R1), F5
+	TBZ     $0, R2, end134
+	ADD     $24, R1, R3
+	VLD1    (R3), V5.S[2]
+	JMP     end134
+one133:
+	TBZ     $0, R2, end134
+	FMOVS   16(R1), F5
+end134:
+	JMP     done132
+few131:
+	TBZ     $1, R2, one135
+	FMOVD   (R1), F4
+	TBZ     $0, R2, end136
+	ADD     $8, R1, R3
+	VLD1    (R3), V4.S[2]
+	JMP     end136
+one135:
+	TBZ     $0, R2, end136
+	FMOVS   (R1), F4
+end136:
+done132:
+	WORD    $0x4e24e488 // fcmeq v8.4s, v4.4s, v4.4s
+	WORD    $0x4e25e4a9 // fcmeq v9.4s, v5.4s, v5.4s
+	VUSHR   $16, V4.S4, V6.S4
+	VUSHR   $16, V5.S4, V7.S4
+	VAND    V0.B16, V6.B16, V6.B16
+	VAND    V0.B16, V7.B16, V7.B16
+	VADD    V1.S4, V6.S4, V6.S4
+	VADD    V1.S4, V7.S4, V7.S4
+	VADD    V4.S4, V6.S4, V6.S4
+	VADD    V5.S4, V7.S4, V7.S4
+	VORR    V2.B16, V4.B16, V4.B16
+	VORR    V2.B16, V5.B16, V5.B16
+	VBSL    V4.B16, V6.B16, V8.B16
+	VBSL    V5.B16, V7.B16, V9.B16
+	VAND    V3.B16, V8.B16, V8.B16
+	VAND    V3.B16, V9.B16, V9.B16
+	TBZ     $2, R2, few137
+	FMOVQ   F8, (R0)
+	TBZ     $1, R2, one139
+	FMOVD   F9, 16(R0)
+	TBZ     $0, R2, end140
+	ADD     $24, R0, R3
+	VST1    V9.S[2], (R3)
+	JMP     end140
+one139:
+	TBZ     $0, R2, end140
+	FMOVS   F9, 16(R0)
+end140:
+	JMP     done138
+few137:
+	TBZ     $1, R2, one141
+	FMOVD   F8, (R0)
+	TBZ     $0, R2, end142
+	ADD     $8, R0, R3
+	VST1    V8.S[2], (R3)
+	JMP     end142
+one141:
+	TBZ     $0, R2, end142
+	FMOVS   F8, (R0)
+end142:
+done138:
+done130:
+	RET

@@ -32,14 +32,8 @@ func gemm(g *gen) {
 // tile is the 6×16 micro-kernel: 24 vectors of sums, 4 of B, and of A three for two
 // steps, whose lanes are the factors.
 func tile(g *gen) {
-	k, a, b, c, ldc := g.arg("k"), g.arg("a"), g.arg("b"), g.arg("c"), g.stride("ldc")
-	row := []reg{c, g.reg(), g.reg(), g.reg(), g.reg(), g.reg()}
-	for i := 1; i < 6; i++ {
-		g.ins("ADD", ldc, row[i-1], row[i])
-	}
-	for _, r := range row {
-		g.ins("PRFM", mem(0, r), "PLDL1KEEP")
-	}
+	k, a, b := g.arg("k"), g.arg("a"), g.arg("b")
+	row := g.tileRows()
 	sums := g.vecs(24)
 	g.zero(sums)
 	bv := g.vecs(4)
@@ -76,18 +70,38 @@ func tile(g *gen) {
 	})
 
 	g.place(store)
+	g.storeTile(sums, row, k, bv)
+}
+
+// storeTile writes the sums of a 6×16 tile to the rows of c, or adds them to what is
+// there. It uses a register and four vectors.
+func (g *gen) storeTile(sums vecs, row []reg, r reg, tmp vecs) {
 	set := g.label("set")
-	g.ins("MOVBU", g.param("accumulate"), k)
-	g.ins("CBZ", k, set)
-	for i, r := range row {
-		g.loadVecs(bv, 0, r)
+	g.ins("MOVBU", g.param("accumulate"), r)
+	g.ins("CBZ", r, set)
+	for i, p := range row {
+		g.loadVecs(tmp, 0, p)
 		s := sums[4*i : 4*i+4]
-		g.op(fadd, s, bv, s)
+		g.op(fadd, s, tmp, s)
 	}
 	g.place(set)
-	for i, r := range row {
-		g.storeVecs(sums[4*i:4*i+4], 0, r)
+	for i, p := range row {
+		g.storeVecs(sums[4*i:4*i+4], 0, p)
 	}
+}
+
+// tileRows returns pointers to the six rows of the tile of c, and has them fetched.
+func (g *gen) tileRows() []reg {
+	row := []reg{g.arg("c")}
+	ldc := g.stride("ldc")
+	for i := 1; i < 6; i++ {
+		row = append(row, g.reg())
+		g.ins("ADD", ldc, row[i-1], row[i])
+	}
+	for _, r := range row {
+		g.ins("PRFM", mem(0, r), "PLDL1KEEP")
+	}
+	return row
 }
 
 // copyRows is the body of packRows: width bytes at a time are copied by move, row
@@ -128,30 +142,17 @@ func packCols(g *gen, width int) {
 	for i := 0; i < width; i += 4 {
 		g.scope(func() {
 			rows := min(4, width-i)
-			r, t := g.vecs(rows), g.vecs(rows)
-			for _, v := range r {
+			r, t := g.vecs(4), g.vecs(4)
+			for _, v := range r[:rows] {
 				load(v)
 			}
-			for j := 0; j < rows; j += 2 { // pairs: columns 0 and 2, 1 and 3
-				g.goOp("VTRN1", "S4", t[j:j+1], r[j:j+1], r[j+1:j+2])
-				g.goOp("VTRN2", "S4", t[j+1:j+2], r[j:j+1], r[j+1:j+2])
-			}
-			if rows == 4 {
-				g.goOp("VZIP1", "D2", r[0:2], t[0:2], t[2:4])
-				g.goOp("VZIP2", "D2", r[2:4], t[0:2], t[2:4])
-				for j, v := range r {
+			g.transpose(r, t)
+			for j, v := range r {
+				if rows == 4 {
 					g.ins("FMOVQ", v.f(), mem(4*(j*width+i), dst))
+				} else {
+					g.ins("FMOVD", v.f(), mem(4*(j*width+i), dst))
 				}
-				return
-			}
-			q := g.reg()
-			for j := range 4 {
-				if j < 2 {
-					g.ins("FMOVD", t[j].f(), mem(4*(j*width+i), dst))
-					continue
-				}
-				g.ins("ADD", fmt.Sprintf("$%d", 4*(j*width+i)), dst, q)
-				g.ins("VST1", fmt.Sprintf("V%d.D[1]", int(t[j-2])), mem(0, q))
 			}
 		})
 	}
@@ -159,4 +160,14 @@ func packCols(g *gen, width int) {
 	g.ins("ADD", "$16", src, src)
 	g.ins("SUBS", "$4", k, k)
 	g.ins("BNE", block)
+}
+
+// transpose makes four rows in r four columns. It uses t.
+func (g *gen) transpose(r, t vecs) {
+	for j := 0; j < 4; j += 2 { // pairs: columns 0 and 2, 1 and 3
+		g.goOp("VTRN1", "S4", t[j:j+1], r[j:j+1], r[j+1:j+2])
+		g.goOp("VTRN2", "S4", t[j+1:j+2], r[j:j+1], r[j+1:j+2])
+	}
+	g.goOp("VZIP1", "D2", r[0:2], t[0:2], t[2:4])
+	g.goOp("VZIP2", "D2", r[2:4], t[0:2], t[2:4])
 }

@@ -15,6 +15,7 @@ var (
 	fdiv   = instr{0x6e20fc00, "fdiv v%d.4s, v%d.4s, v%d.4s"}
 	fmax   = instr{0x4e20f400, "fmax v%d.4s, v%d.4s, v%d.4s"} // NaN if one is
 	faddp  = instr{0x6e20d400, "faddp v%d.4s, v%d.4s, v%d.4s"}
+	fcmeq  = instr{0x4e20e400, "fcmeq v%d.4s, v%d.4s, v%d.4s"}
 	fcmgt  = instr{0x6ea0e400, "fcmgt v%d.4s, v%d.4s, v%d.4s"}
 	bic    = instr{0x4e601c00, "bic v%d.16b, v%d.16b, v%d.16b"}
 	frintn = instr{0x4e218800, "frintn v%d.4s, v%d.4s"} // to nearest, even
@@ -32,3 +33,11 @@ func element(i int) uint32 { return uint32(i&1)<<21 | uint32(i>>1)<<11 }
 
 // sshr31 spreads the sign.
 var sshr31 = instr{0x4f210400, "sshr v%d.4s, v%d.4s, #31"}
+
+// Of CPUs with BF16. A vector for bfmmla has four numbers of one row and four of the
+// next: vd, a 2×2 matrix, += vn·vmᵀ.
+var (
+	bfcvtn  = instr{0x0ea16800, "bfcvtn v%d.4h, v%d.4s"}  // sets the upper half to 0
+	bfcvtn2 = instr{0x4ea16800, "bfcvtn2 v%d.8h, v%d.4s"} // sets the upper half
+	bfmmla  = instr{0x6e40ec00, "bfmmla v%d.4s, v%d.8h, v%d.8h"}
+)

@@ -21,6 +21,7 @@ var files = []struct {
 	write func(*gen)
 }{
 	{"gemm", gemm},
+	{"bf16", bf16},
 	{"vector", vector},
 	{"rows", rows},
 	{"activation", activation},

@@ -71,6 +71,25 @@ func vector(g *gen) {
 			l.store(y, p[0])
 		})
 	})
+
+	g.fn("roundBF16NEON", "func(y, x *float32, n int)", "sets y[i] to x[i] rounded to bfloat16, ties to even.", func() {
+		one, half, quiet, high := g.bits(1), g.bits(0x7fff), g.bits(1<<22), g.bits(0xffff0000)
+		g.elementwise(4, []string{"y", "x"}, func(l lanes, p []reg) {
+			x := l.load(p[1])
+			u, number := g.vecs(len(x)), g.vecs(len(x))
+			g.op(fcmeq, number, x, x)
+			for i, v := range u {
+				g.ins("VUSHR", "$16", s4(x[i]), s4(v))
+			}
+			g.goOp("VAND", "B16", u, u, one)
+			g.goOp("VADD", "S4", u, u, half)
+			g.goOp("VADD", "S4", u, u, x)
+			g.goOp("VORR", "B16", x, x, quiet)
+			g.goOp("VBSL", "B16", number, u, x)
+			g.goOp("VAND", "B16", number, number, high)
+			l.store(number, p[0])
+		})
+	})
 }
 
 // elementwise is a function of the given pointers and n.

@@ -138,6 +138,7 @@ var tiers = []struct {
 		smax smin umax umin smaxv abs cmeq cmgt cmge cmhi cmhs cmtst
 		fadd fsub fmul fdiv fmla fmls fmax fmin fmaxnm fminnm faddp fmaxp fmaxv fmaxnmv fabs fneg fsqrt fmadd fmsub fnmul
 		fcmeq fcmgt fcmge frintn fcvtzs fcvtns fcvtas scvtf ucvtf fcvtl fcvtl2 fcvtn fcvtn2`},
+	{"NEONBF16", "kernels_neonbf16_arm64.go", `bfdot bfmmla bfcvtn bfcvtn2 smmla usmmla ummla usdot`},
 }
 
 // halves matches arithmetic on float16 lanes, which needs ARMv8.2's FP16.
