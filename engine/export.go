@@ -9,6 +9,7 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // ExportOptions say what a written model holds besides its weights.
@@ -27,7 +28,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 		if t := o.Types[p.Name]; t != nil {
 			typ = t
 		}
-		if typ == p.Stored.Type && !changed(p) {
+		if typ == p.Stored.Type && !changed(m.Ctx.K, p) {
 			continue
 		}
 		t, _ := m.File.Tensor(p.Name)
@@ -40,7 +41,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 }
 
 // changed says whether p differs from what the file holds.
-func changed(p *nn.Param) bool {
+func changed(k *simd.Kernels, p *nn.Param) bool {
 	if learnt(p) {
 		return true
 	}
@@ -49,7 +50,7 @@ func changed(p *nn.Param) bool {
 	}
 	stored := make([]float32, p.Cols)
 	for r := range p.Rows {
-		p.Stored.Unpack(stored, r, 0)
+		p.Stored.Unpack(k, stored, r, 0)
 		if !slices.Equal(stored, p.F32[r*p.Cols:(r+1)*p.Cols]) {
 			return true
 		}

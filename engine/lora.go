@@ -78,7 +78,7 @@ func (m *Model) merged(p *nn.Param) []float32 {
 	ad, w := p.Adapter, p.F32
 	switch {
 	case w == nil:
-		w = p.Stored.Dequantize()
+		w = p.Stored.Dequantize(m.Ctx.K)
 	case ad != nil:
 		w = slices.Clone(w)
 	}

@@ -97,7 +97,7 @@ func (m *Model) bind() error {
 			}
 			return fmt.Errorf("engine: %s: tensor %s is missing (%s)", f.Name, s.name, c.Arch.Name)
 		}
-		p, err := newParam(f, t, s)
+		p, err := newParam(m.Ctx.K, f, t, s)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (m *Model) bind() error {
 	return nil
 }
 
-func newParam(f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param, error) {
+func newParam(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param, error) {
 	cols, rows := t.Dims[0], uint64(1)
 	for _, d := range t.Dims[1:] {
 		rows *= d // the reader checked the product
@@ -135,7 +135,7 @@ func newParam(f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param, error) {
 	}
 	p := &nn.Param{Name: s.name, Rows: s.rows, Cols: s.cols, Stored: stored}
 	if p.Rows == 1 {
-		p.F32 = stored.Dequantize()
+		p.F32 = stored.Dequantize(k)
 	}
 	return p, nil
 }
@@ -174,7 +174,7 @@ func (m *Model) TrainFull() {
 	m.MergeLoRA()
 	for _, p := range m.params {
 		if p.F32 == nil {
-			p.F32 = p.Stored.Dequantize()
+			p.F32 = p.Stored.Dequantize(m.Ctx.K)
 		}
 		p.Trainable = true
 	}

@@ -223,7 +223,7 @@ func TestExportIntoOtherTypes(t *testing.T) {
 		if old := back.Params()[i]; old != p {
 			assert.Equal(t, old.Stored.Data, q.Stored.Data, q.Name)
 		} else {
-			assert.InDelta(t, p.F32[0], q.Stored.Dequantize()[0], 0.02)
+			assert.InDelta(t, p.F32[0], q.Stored.Dequantize(m.Ctx.K)[0], 0.02)
 		}
 	}
 

@@ -344,11 +344,11 @@ func TestUnlearnAdapters(t *testing.T) {
 		m := openLoRA(t, "llama")
 		p, err := m.Param("blk.0.ffn_up.weight")
 		require.NoError(t, err)
-		before, frozen := theta(m), p.Stored.Dequantize()
+		before, frozen := theta(m), p.Stored.Dequantize(m.Ctx.K)
 		unlearn(t, m, data(5, 6), options(l.Name))
 		assert.NotEqual(t, before, theta(m), l.Name)
 		assert.Nil(t, p.F32)
-		assert.Equal(t, frozen, p.Stored.Dequantize())
+		assert.Equal(t, frozen, p.Stored.Dequantize(m.Ctx.K))
 	}
 }
 

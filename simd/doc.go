@@ -58,6 +58,14 @@
 // multiplies bfloat16, stored as pairs. Elsewhere they stay float32, so that the
 // product costs what Gemm costs and has the accuracy of bfloat16.
 //
+// # Packed weights
+//
+// A type of packed weights is a field of Kernels, a [Packed]: how it is unpacked, and
+// its products with few rows and with many. Blocks of small integers are multiplied
+// with activations rounded to 8 bits ([Int8]); the integer sums are exact and the order of
+// the float32 ones is fixed, so that these products have the same bits in every
+// set, which the float32 ones have not.
+//
 // # Sources
 //
 // K. Goto, R. van de Geijn, Anatomy of high-performance matrix multiplication, ACM

@@ -44,6 +44,13 @@ type Kernels struct {
 	// RoundBF16 sets y[i] to x[i] rounded to the nearest bfloat16, ties to even. NaN
 	// stays NaN. y may be x.
 	RoundBF16 func(y, x []float32)
+	// ToInt8 rounds x to 8 bits, block by block of 32 (see Int8): with m the largest |x| of
+	// the block, d = m/127, q = x·(127/m) to the nearest, halves to even, and s = Σ q.
+	// Where m < 2⁻¹⁰⁰, d and q are 0; where a number is NaN or infinite, d is one of these
+	// and q is 0. All sets give the same bits (but for those of NaN).
+	ToInt8 func(q []int8, d []float32, s []int32, x []float32)
+	// F16, BF16, Q8_0 and Q4_0 are the types of packed weights.
+	F16, BF16, Q8_0, Q4_0 Packed
 	// Tile is the micro-kernel of the matrix products.
 	Tile Tile
 	// TileBF16 is the micro-kernel of products of bfloat16 numbers; it has Seal.

@@ -27,6 +27,11 @@ var avx2 = Kernels{
 	GELUBackward:   geluBackwardVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
+	ToInt8:         toInt8Generic,
+	F16:            f16Generic,
+	BF16:           bf16Generic,
+	Q8_0:           q8_0Generic,
+	Q4_0:           q4_0Generic,
 	Tile: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,

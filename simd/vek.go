@@ -26,6 +26,11 @@ var vek = Kernels{
 	GELUBackward:   geluBackwardGeneric,
 	AdamW:          adamWGeneric,
 	RoundBF16:      roundBF16Generic,
+	ToInt8:         toInt8Generic,
+	F16:            f16Generic,
+	BF16:           bf16Generic,
+	Q8_0:           q8_0Generic,
+	Q4_0:           q4_0Generic,
 	Tile:           generic.Tile,
 	TileBF16:       generic.TileBF16,
 }

@@ -171,7 +171,7 @@ func (e *env) checkWeights(ctx context.Context, m *engine.Model) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.Stored.CheckFinite(); err != nil {
+		if err := p.Stored.CheckFinite(m.Ctx.K); err != nil {
 			return modelError(fmt.Errorf("%s: %s: %w", m.File.Name, p.Name, trimPackage(err)), "")
 		}
 		task.Set(i+1, len(params))

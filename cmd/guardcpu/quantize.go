@@ -13,6 +13,7 @@ import (
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 func quantizeCommand(e *env) *cli.Command {
@@ -125,6 +126,10 @@ type quantizeResult struct {
 var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
 
 func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan) (*quantizeResult, error) {
+	k, err := simd.Select()
+	if err != nil {
+		return nil, &statusError{status: exitUsage, err: err}
+	}
 	res := &quantizeResult{Out: out, BytesBefore: uint64(len(f.Bytes())), Types: map[string]string{}, Notes: []string{}}
 	task := e.bars.Start("quantize")
 	done := 0
@@ -144,7 +149,7 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			packed, err := repack(f, t, from, to)
+			packed, err := repack(k, f, t, from, to)
 			done++
 			task.Set(done, len(f.Tensors))
 			return packed, err
@@ -158,7 +163,6 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 		return nil, writeError(out, err)
 	}
 	task.Done()
-	var err error
 	res.Bytes, err = readBack(out)
 	return res, err
 }
@@ -175,14 +179,14 @@ func readBack(path string) (bytes uint64, err error) {
 }
 
 // repack changes the type of one tensor, row by row.
-func repack(f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) {
+func repack(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) {
 	data, cols := f.Data(t), int(t.Dims[0])
 	rowIn, rowOut := from.RowBytes(cols), to.RowBytes(cols)
 	rows := len(data) / rowIn
 	if from == to {
 		w, err := quant.NewMatrix(from, rows, cols, data)
 		if err == nil {
-			err = w.CheckFinite()
+			err = w.CheckFinite(k)
 		}
 		if err != nil {
 			return nil, modelError(fmt.Errorf("%s: %s: %w", f.Name, t.Name, trimPackage(err)), "")
@@ -192,7 +196,7 @@ func repack(f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) 
 	packed := make([]byte, rows*rowOut)
 	x := make([]float32, cols)
 	for r := range rows {
-		from.Unpack(x, data[r*rowIn:][:rowIn])
+		from.Unpack(k, x, data[r*rowIn:][:rowIn])
 		if err := to.Pack(packed[r*rowOut:][:rowOut], x); err != nil {
 			var v *quant.ValueError
 			if errors.As(err, &v) {

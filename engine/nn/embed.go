@@ -8,7 +8,7 @@ func Embed(c *Ctx, y Mat, ids []int32, p *Param) {
 		panicf("Embed: y is %v for %d ids, %s is %d×%d", y, len(ids), p.Name, p.Rows, p.Cols)
 	}
 	checkIDs("Embed", ids, p)
-	w := p.operand(false)
+	w := p.operand(c, false)
 	c.rows(y.Rows, y.Cols, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
 			if id := int(ids[t]); w.Data != nil {

@@ -35,7 +35,7 @@ func testLinear(t *testing.T, rows int, weight string, rank int) {
 		require.NoError(t, typ.Pack(data, w.F32))
 		w.Stored, err = quant.NewMatrix(typ, out, in, data)
 		require.NoError(t, err)
-		vals = f64(w.Stored.Dequantize())
+		vals = f64(w.Stored.Dequantize(generic().K))
 		w.F32 = nil
 	}
 	var a, b []float64
@@ -131,7 +131,7 @@ func TestEmbed(t *testing.T) {
 					require.NoError(t, typ.Pack(data, e.F32))
 					e.Stored, err = quant.NewMatrix(typ, 5, 32, data)
 					require.NoError(t, err)
-					vals, e.F32 = f64(e.Stored.Dequantize()), nil
+					vals, e.F32 = f64(e.Stored.Dequantize(generic().K)), nil
 				}
 				var a, b []float64
 				if rank > 0 {

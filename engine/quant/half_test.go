@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/guardcpu/guardcpu/simd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,7 +20,7 @@ var formats16 = []struct {
 	inf       uint16
 	quietBits uint16
 }{
-	{"F16", 10, 15, f16ToF32, f32ToF16, 0x7c00, 0x0200},
+	{"F16", 10, 15, simd.FromF16, f32ToF16, 0x7c00, 0x0200},
 	{"BF16", 7, 127, func(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }, f32ToBF16, 0x7f80, 0x0040},
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/bits"
 	"unsafe"
+
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // Matrix is a weight as it lies in the file: Rows rows of Cols elements each,
@@ -31,7 +33,7 @@ func NewMatrix(t *Type, rows, cols int, data []byte) (Matrix, error) {
 
 // Unpack sets dst to the elements of row that begin at column col. It panics
 // unless they all lie in the row.
-func (m Matrix) Unpack(dst []float32, row, col int) {
+func (m Matrix) Unpack(k *simd.Kernels, dst []float32, row, col int) {
 	if uint(row) >= uint(m.Rows) || uint(col) > uint(m.Cols) || len(dst) > m.Cols-col {
 		panic(fmt.Sprintf("quant: Unpack: row %d, columns %d to %d of a %d×%d matrix", row, col, col+len(dst), m.Rows, m.Cols))
 	}
@@ -41,22 +43,22 @@ func (m Matrix) Unpack(dst []float32, row, col int) {
 	src = src[col/t.BlockLen*t.BlockBytes:]
 	var block [maxBlockLen]float32
 	if skip := col % t.BlockLen; skip != 0 && len(dst) > 0 { // the rest of a block
-		t.Unpack(block[:t.BlockLen], src[:t.BlockBytes])
+		t.Unpack(k, block[:t.BlockLen], src[:t.BlockBytes])
 		n := copy(dst, block[skip:t.BlockLen])
 		dst, src = dst[n:], src[t.BlockBytes:]
 	}
 	whole := len(dst) / t.BlockLen
-	t.Unpack(dst[:whole*t.BlockLen], src[:whole*t.BlockBytes])
+	t.Unpack(k, dst[:whole*t.BlockLen], src[:whole*t.BlockBytes])
 	if dst = dst[whole*t.BlockLen:]; len(dst) > 0 { // the beginning of a block
-		t.Unpack(block[:t.BlockLen], src[whole*t.BlockBytes:][:t.BlockBytes])
+		t.Unpack(k, block[:t.BlockLen], src[whole*t.BlockBytes:][:t.BlockBytes])
 		copy(dst, block[:])
 	}
 }
 
 // Dequantize returns all elements, row-major.
-func (m Matrix) Dequantize() []float32 {
+func (m Matrix) Dequantize(k *simd.Kernels) []float32 {
 	dst := make([]float32, m.Rows*m.Cols)
-	m.Type.Unpack(dst, m.Data)
+	m.Type.Unpack(k, dst, m.Data)
 	return dst
 }
 
@@ -79,10 +81,10 @@ func (m Matrix) Float32s() (x []float32, ok bool) {
 
 // CheckFinite returns an error with place and value of the first element that is
 // NaN or infinite: "quant: element [1,10] is NaN".
-func (m Matrix) CheckFinite() error {
+func (m Matrix) CheckFinite(k *simd.Kernels) error {
 	x := make([]float32, m.Cols)
 	for row := range m.Rows {
-		m.Unpack(x, row, 0)
+		m.Unpack(k, x, row, 0)
 		for col, v := range x {
 			if !finite(v) {
 				return fmt.Errorf("quant: element [%d,%d] is %g", row, col, v)

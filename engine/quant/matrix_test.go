@@ -23,14 +23,14 @@ func TestMatrixUnpackAnyPart(t *testing.T) {
 		require.NoError(t, typ.Pack(data, x))
 		m, err := NewMatrix(typ, rows, cols, data)
 		require.NoError(t, err)
-		whole := m.Dequantize()
+		whole := m.Dequantize(kernels)
 		require.Len(t, whole, rows*cols)
 		for row := range rows {
 			for col := range cols + 1 {
 				for n := range cols - col + 1 {
 					dst := make([]float32, n+2)
 					dst[0], dst[n+1] = 77, 88
-					m.Unpack(dst[1:n+1], row, col)
+					m.Unpack(kernels, dst[1:n+1], row, col)
 					same := slices.Equal(whole[row*cols+col:][:n], dst[1:n+1]) && dst[0] == 77 && dst[n+1] == 88
 					require.True(t, same, "row %d, column %d, %d elements: %v", row, col, n, dst)
 				}
@@ -38,7 +38,7 @@ func TestMatrixUnpackAnyPart(t *testing.T) {
 		}
 		dst := make([]float32, 4)
 		for _, at := range [][2]int{{-1, 0}, {rows, 0}, {0, -1}, {0, cols - 3}, {0, cols + 1}, {rows - 1, math.MaxInt}} {
-			assert.Panics(t, func() { m.Unpack(dst, at[0], at[1]) }, "%v", at)
+			assert.Panics(t, func() { m.Unpack(kernels, dst, at[0], at[1]) }, "%v", at)
 		}
 	})
 }
@@ -98,12 +98,12 @@ func TestCheckFinite(t *testing.T) {
 		good := make([]byte, 2*typ.RowBytes(cols))
 		m, err := NewMatrix(typ, 2, cols, good)
 		require.NoError(t, err)
-		require.NoError(t, m.CheckFinite())
+		require.NoError(t, m.CheckFinite(kernels))
 		// All bits of the last block: NaN in F32, F16, BF16, and as a scale.
 		for i := len(good) - typ.BlockBytes; i < len(good); i++ {
 			good[i] = 0xff
 		}
 		want := map[int]string{1: "quant: element [1,1] is NaN", 32: "quant: element [1,32] is NaN"}[typ.BlockLen]
-		assert.EqualError(t, m.CheckFinite(), want)
+		assert.EqualError(t, m.CheckFinite(kernels), want)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/guardcpu/guardcpu/engine/enginetest"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -44,15 +45,15 @@ func TestModelsOfLlamaQuantize(t *testing.T) {
 			for i := range f.Tensors {
 				x := &f.Tensors[i]
 				m := openMatrix(t, f, x)
-				require.NoError(t, m.CheckFinite())
+				require.NoError(t, m.CheckFinite(simd.Best()))
 				s, ok := source.Tensor(x.Name)
 				require.True(t, ok, x.Name)
 				require.Equal(t, s.Dims, x.Dims)
-				want := openMatrix(t, source, s).Dequantize()
+				want := openMatrix(t, source, s).Dequantize(simd.Best())
 				packed := make([]byte, len(m.Data))
 				require.NoError(t, m.Type.Pack(packed, want))
 				assert.True(t, bytes.Equal(m.Data, packed), "%s %s", x.Name, x.Type)
-				got := m.Dequantize()
+				got := m.Dequantize(simd.Best())
 				for j := range want {
 					first := j / m.Type.BlockLen * m.Type.BlockLen
 					limit := quant.Bounds[m.Type.Name](want[first:first+m.Type.BlockLen], j-first) * (1 + 1e-5)
@@ -74,7 +75,7 @@ func TestModelsStayAsTheyAre(t *testing.T) {
 		for i := range f.Tensors {
 			m := openMatrix(t, f, &f.Tensors[i])
 			packed := make([]byte, len(m.Data))
-			require.NoError(t, m.Type.Pack(packed, m.Dequantize()))
+			require.NoError(t, m.Type.Pack(packed, m.Dequantize(simd.Best())))
 			assert.True(t, bytes.Equal(m.Data, packed), "%s %s", f.Tensors[i].Name, m.Type.Name)
 		}
 	}

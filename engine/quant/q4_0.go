@@ -5,18 +5,6 @@ import "encoding/binary"
 // Q4_0: a block is a binary16 scale d and 16 bytes; the lower half of byte i
 // holds q[i], the upper half q[i+16]; x = d·(q-8).
 
-func unpackQ4_0(dst []float32, src []byte) {
-	checkLengths("Q4_0", len(dst), 32, len(src), 18)
-	for ; len(dst) >= 32 && len(src) >= 18; dst, src = dst[32:], src[18:] {
-		y, b := (*[32]float32)(dst), (*[18]byte)(src)
-		d := f16ToF32(binary.LittleEndian.Uint16(b[:2]))
-		for i, q := range b[2:] {
-			y[i] = float32(int32(q&15)-8) * d
-			y[i+16] = float32(int32(q>>4)-8) * d
-		}
-	}
-}
-
 // packQ4_0 takes d = x*/-8, where x* is the first x of largest magnitude, so that
 // x* itself has q = 0; and q = ⌊x/d + 8½⌋, at most 15, with the d before it was
 // rounded to binary16 (quantize_row_q4_0_ref).

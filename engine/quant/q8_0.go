@@ -7,17 +7,6 @@ import (
 
 // Q8_0: a block is a binary16 scale d and 32 signed bytes q; x = d·q.
 
-func unpackQ8_0(dst []float32, src []byte) {
-	checkLengths("Q8_0", len(dst), 32, len(src), 34)
-	for ; len(dst) >= 32 && len(src) >= 34; dst, src = dst[32:], src[34:] {
-		y, b := (*[32]float32)(dst), (*[34]byte)(src)
-		d := f16ToF32(binary.LittleEndian.Uint16(b[:2]))
-		for i := range y {
-			y[i] = float32(int8(b[i+2])) * d
-		}
-	}
-}
-
 // packQ8_0 takes d = max|x|/127 and q = round(x/d), halves away from zero, with
 // the d before it was rounded to binary16 (quantize_row_q8_0_ref).
 func packQ8_0(dst []byte, src []float32) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // Type is a way in which the elements of a row are packed: blocks of BlockLen
@@ -17,9 +18,9 @@ type Type struct {
 	BlockLen   int
 	BlockBytes int
 
-	// Unpack sets dst to the elements packed in src, exactly as ggml does. dst has
-	// whole blocks, src the bytes for them; it panics otherwise.
-	Unpack func(dst []float32, src []byte)
+	// Kernels returns what a set does with weights of the type; nil for F32, whose
+	// weights are numbers already.
+	Kernels func(k *simd.Kernels) *simd.Packed
 	// Pack packs src into dst, byte for byte as ggml's reference quantizer
 	// (quantize_row_*_ref) does where that is defined. A NaN, an infinity and
 	// what is too large for the type are a *ValueError. dst then holds the blocks
@@ -29,11 +30,11 @@ type Type struct {
 
 // Types has all types, from exact to coarse.
 var Types = []*Type{
-	{"F32", gguf.F32, 1, 4, unpackF32, packF32},
-	{"F16", gguf.F16, 1, 2, unpackF16, packF16},
-	{"BF16", gguf.BF16, 1, 2, unpackBF16, packBF16},
-	{"Q8_0", gguf.Q8_0, 32, 34, unpackQ8_0, packQ8_0},
-	{"Q4_0", gguf.Q4_0, 32, 18, unpackQ4_0, packQ4_0},
+	{"F32", gguf.F32, 1, 4, nil, packF32},
+	{"F16", gguf.F16, 1, 2, func(k *simd.Kernels) *simd.Packed { return &k.F16 }, packF16},
+	{"BF16", gguf.BF16, 1, 2, func(k *simd.Kernels) *simd.Packed { return &k.BF16 }, packBF16},
+	{"Q8_0", gguf.Q8_0, 32, 34, func(k *simd.Kernels) *simd.Packed { return &k.Q8_0 }, packQ8_0},
+	{"Q4_0", gguf.Q4_0, 32, 18, func(k *simd.Kernels) *simd.Packed { return &k.Q4_0 }, packQ4_0},
 }
 
 // maxBlockLen is the largest BlockLen in Types.
@@ -98,6 +99,17 @@ func (e *ValueError) Problem() string {
 	return fmt.Sprintf("%.2g does not fit %s", e.Value, e.Type)
 }
 
+// Unpack sets dst to the elements packed in src, exactly as ggml does and with every
+// set of kernels alike. dst has whole blocks, src the bytes for them; it panics otherwise.
+func (t *Type) Unpack(k *simd.Kernels, dst []float32, src []byte) {
+	checkLengths(t.Name, len(dst), t.BlockLen, len(src), t.BlockBytes)
+	if t.Kernels == nil {
+		unpackF32(dst, src)
+		return
+	}
+	t.Kernels(k).Unpack(dst, src)
+}
+
 func finite(x float32) bool { return math.Float32bits(x)&0x7f800000 != 0x7f800000 }
 
 // checkLengths panics unless n elements are whole blocks in b bytes.
@@ -108,7 +120,6 @@ func checkLengths(name string, n, blockLen, b, blockBytes int) {
 }
 
 func unpackF32(dst []float32, src []byte) {
-	checkLengths("F32", len(dst), 1, len(src), 4)
 	for i := range dst {
 		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i : 4*i+4]))
 	}
@@ -125,13 +136,6 @@ func packF32(dst []byte, src []float32) error {
 	return nil
 }
 
-func unpackF16(dst []float32, src []byte) {
-	checkLengths("F16", len(dst), 1, len(src), 2)
-	for i := range dst {
-		dst[i] = f16ToF32(binary.LittleEndian.Uint16(src[2*i : 2*i+2]))
-	}
-}
-
 func packF16(dst []byte, src []float32) error {
 	checkLengths("F16", len(src), 1, len(dst), 2)
 	for i, x := range src {
@@ -142,13 +146,6 @@ func packF16(dst []byte, src []float32) error {
 		binary.LittleEndian.PutUint16(dst[2*i:], h)
 	}
 	return nil
-}
-
-func unpackBF16(dst []float32, src []byte) {
-	checkLengths("BF16", len(dst), 1, len(src), 2)
-	for i := range dst {
-		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:2*i+2])) << 16)
-	}
 }
 
 func packBF16(dst []byte, src []float32) error {

@@ -9,9 +9,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/guardcpu/guardcpu/simd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// kernels is the set that the tests unpack with; GUARDCPU_SIMD names another one.
+var kernels = simd.Best()
 
 func eachType(t *testing.T, f func(t *testing.T, typ *Type)) {
 	for _, typ := range Types {
@@ -27,6 +31,10 @@ func TestTypes(t *testing.T) {
 		assert.EqualValues(t, n, typ.BlockLen)
 		assert.EqualValues(t, size, typ.BlockBytes)
 		assert.Equal(t, typ.Name, typ.GGUF.String())
+		if typ.Kernels != nil {
+			assert.Equal(t, typ.BlockLen, typ.Kernels(kernels).BlockLen)
+			assert.Equal(t, typ.BlockBytes, typ.Kernels(kernels).BlockBytes)
+		}
 		assert.LessOrEqual(t, typ.BlockLen, maxBlockLen)
 		got, err := ByGGUF(typ.GGUF)
 		assert.NoError(t, err)
@@ -106,7 +114,7 @@ func TestPackUnpackError(t *testing.T) {
 			packed := make([]byte, typ.RowBytes(len(x)))
 			require.NoError(t, typ.Pack(packed, x))
 			y := make([]float32, len(x))
-			typ.Unpack(y, packed)
+			typ.Unpack(kernels, y, packed)
 			for i := range x {
 				first := i / typ.BlockLen * typ.BlockLen
 				// the products d·q and 1/d are rounded to float32 besides
@@ -126,7 +134,7 @@ func TestPackIsIdempotent(t *testing.T) {
 			x := sample(rng, 64*typ.BlockLen, scale)
 			first, second := make([]byte, typ.RowBytes(len(x))), make([]byte, typ.RowBytes(len(x)))
 			require.NoError(t, typ.Pack(first, x))
-			typ.Unpack(x, first)
+			typ.Unpack(kernels, x, first)
 			require.NoError(t, typ.Pack(second, x))
 			require.True(t, bytes.Equal(first, second), "scale %g", scale)
 		}
@@ -168,7 +176,7 @@ func TestPackByHand(t *testing.T) {
 		require.NoError(t, typ.Pack(packed, c.x))
 		assert.Equal(t, c.packed, packed, "%s %v", c.typ, c.x)
 		back := make([]float32, len(c.x))
-		typ.Unpack(back, packed)
+		typ.Unpack(kernels, back, packed)
 		if c.back == nil {
 			c.back = c.x
 		}
@@ -215,11 +223,11 @@ func TestPackPanicsOnLengths(t *testing.T) {
 	eachType(t, func(t *testing.T, typ *Type) {
 		x, b := make([]float32, 2*typ.BlockLen), make([]byte, 2*typ.BlockBytes)
 		want := fmt.Sprintf("quant: %s: %d elements and %d bytes", typ.Name, len(x), len(b)-1)
-		assert.PanicsWithValue(t, want, func() { typ.Unpack(x, b[1:]) })
+		assert.PanicsWithValue(t, want, func() { typ.Unpack(kernels, x, b[1:]) })
 		assert.PanicsWithValue(t, want, func() { _ = typ.Pack(b[1:], x) })
 		if typ.BlockLen > 1 {
 			want = fmt.Sprintf("quant: %s: %d elements and %d bytes", typ.Name, len(x)-1, len(b))
-			assert.PanicsWithValue(t, want, func() { typ.Unpack(x[1:], b) })
+			assert.PanicsWithValue(t, want, func() { typ.Unpack(kernels, x[1:], b) })
 			assert.PanicsWithValue(t, want, func() { _ = typ.Pack(b, x[1:]) })
 		}
 	})
@@ -249,11 +257,16 @@ func FuzzUnpack(f *testing.F) {
 		data = data[:blocks*typ.BlockBytes]
 		m, err := NewMatrix(typ, 1, blocks*typ.BlockLen, data)
 		require.NoError(t, err)
-		x := m.Dequantize()
+		x := m.Dequantize(kernels)
+		for _, k := range simd.All() {
+			for i, v := range m.Dequantize(k) {
+				require.Equal(t, math.Float32bits(x[i]), math.Float32bits(v), "set %s, element %d", k.Name, i)
+			}
+		}
 		at := int(cut) % (m.Cols + 1)
 		parts := make([]float32, m.Cols)
-		m.Unpack(parts[:at], 0, 0)
-		m.Unpack(parts[at:], 0, at)
+		m.Unpack(kernels, parts[:at], 0, 0)
+		m.Unpack(kernels, parts[at:], 0, at)
 		for i := range x {
 			require.Equal(t, math.Float32bits(x[i]), math.Float32bits(parts[i]), "cut at %d, element %d", at, i)
 		}
@@ -263,14 +276,14 @@ func FuzzUnpack(f *testing.F) {
 			require.Equal(t, math.Float32bits(x[v.Index]), math.Float32bits(v.Value))
 			return
 		}
-		require.NoError(t, m.CheckFinite())
+		require.NoError(t, m.CheckFinite(kernels))
 		if typ.BlockLen == 1 {
 			require.Equal(t, data, packed)
 		}
 		y, z := make([]float32, len(x)), make([]float32, len(x))
-		typ.Unpack(y, packed)
+		typ.Unpack(kernels, y, packed)
 		require.NoError(t, typ.Pack(packed, y))
-		typ.Unpack(z, packed)
+		typ.Unpack(kernels, z, packed)
 		require.Equal(t, y, z)
 	})
 }
@@ -283,7 +296,7 @@ func BenchmarkUnpack(b *testing.B) {
 			require.NoError(b, typ.Pack(packed, x))
 			b.SetBytes(int64(4 * len(x)))
 			for b.Loop() {
-				typ.Unpack(x, packed)
+				typ.Unpack(kernels, x, packed)
 			}
 		})
 	}

@@ -1,0 +1,366 @@
+package simd_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/simd"
+	"github.com/guardcpu/guardcpu/simd/simdtest"
+)
+
+// packedTypes are the types of packed weights.
+var packedTypes = []struct {
+	name string
+	of   func(k *simd.Kernels) *simd.Packed
+}{
+	{"F16", func(k *simd.Kernels) *simd.Packed { return &k.F16 }},
+	{"BF16", func(k *simd.Kernels) *simd.Packed { return &k.BF16 }},
+	{"Q8_0", func(k *simd.Kernels) *simd.Packed { return &k.Q8_0 }},
+	{"Q4_0", func(k *simd.Kernels) *simd.Packed { return &k.Q4_0 }},
+}
+
+// eachPacked runs f for every type and set; want is the type in the portable set.
+func eachPacked(t *testing.T, f func(t *testing.T, k *simd.Kernels, p, want *simd.Packed)) {
+	for _, typ := range packedTypes {
+		t.Run("type="+typ.name, func(t *testing.T) {
+			simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) { f(t, k, typ.of(k), typ.of(simd.All()[0])) })
+		})
+	}
+}
+
+// weights returns the bytes of n blocks at a random offset, with sentinels around them
+// and spare bytes that must not be read as weights after them. With wild, every
+// bit is random, and some scales are extreme; else the scales are ordinary.
+func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
+	lo := rng.IntN(64)
+	b := make([]byte, lo+n*p.BlockBytes)[lo:]
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	extreme := []uint16{0, 0x8000, 1, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e01, 0xfd00}
+	for i := 0; i < len(b); i += p.BlockBytes {
+		h := uint16(0x1000 + rng.IntN(0x2800)) // 2⁻¹¹ … 2
+		h |= uint16(rng.IntN(2)) << 15
+		switch {
+		case !wild && p.BlockLen == 1 && p.Unpack != nil && rng.IntN(9) == 0:
+			h = 0
+		case wild && rng.IntN(6) == 0:
+			h = extreme[rng.IntN(len(extreme))]
+		case wild:
+			continue
+		}
+		binary.LittleEndian.PutUint16(b[i:], h)
+		if !wild && p.BlockLen == 1 {
+			continue
+		}
+		if p.BlockLen > 1 && rng.IntN(8) == 0 { // all the least or the largest, -128 included
+			v := []byte{0x80, 0x7f, 0, 0xff, 0x81}[rng.IntN(5)]
+			for j := 2; j < p.BlockBytes; j++ {
+				b[i+j] = v
+			}
+		}
+	}
+	return b
+}
+
+// sameOrNaN fails unless got has want's bits, or both are NaN.
+func sameOrNaN(t *testing.T, want, got []float32, msg ...any) {
+	t.Helper()
+	require.Equal(t, len(want), len(got))
+	for i := range want {
+		if math.Float32bits(want[i]) != math.Float32bits(got[i]) && !(want[i] != want[i] && got[i] != got[i]) {
+			t.Fatalf("element %d of %d: got %v (%#x), want %v (%#x) %s", i, len(want),
+				got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]), fmt.Sprint(msg...))
+		}
+	}
+}
+
+// Unpack gives the bits of the portable loop, whatever bits it is given.
+func TestUnpackIsExact(t *testing.T) {
+	eachPacked(t, func(t *testing.T, k *simd.Kernels, p, want *simd.Packed) {
+		rng := rand.New(rand.NewPCG(1, 1))
+		for n := range 140 {
+			w := weights(rng, p, n, true)
+			got, plain := simdtest.Guarded(rng, n*p.BlockLen), make([]float32, n*p.BlockLen)
+			p.Unpack(got.X, w)
+			want.Unpack(plain, w)
+			sameOrNaN(t, plain, got.X, n, " blocks")
+			got.Check(t)
+		}
+		if p.BlockLen == 1 { // all there are
+			w := make([]byte, 2<<16)
+			for h := range 1 << 16 {
+				binary.LittleEndian.PutUint16(w[2*h:], uint16(h))
+			}
+			got, plain := make([]float32, 1<<16), make([]float32, 1<<16)
+			p.Unpack(got, w)
+			want.Unpack(plain, w)
+			simdtest.SameBits(t, plain, got)
+		}
+		require.Panics(t, func() { p.Unpack(make([]float32, 2*p.BlockLen), make([]byte, 2*p.BlockBytes-1)) })
+		require.Panics(t, func() { p.Unpack(make([]float32, p.BlockLen), make([]byte, 2*p.BlockBytes)) })
+	})
+}
+
+// DotRows of packed weights is within rounding of the product of what they unpack to,
+// and a row does not depend on the others.
+func TestDotRowsPacked(t *testing.T) {
+	eachPacked(t, func(t *testing.T, k *simd.Kernels, p, _ *simd.Packed) {
+		if p.DotRows == nil {
+			require.NotNil(t, p.DotInt8)
+			return
+		}
+		rng := rand.New(rand.NewPCG(2, 1))
+		for n := range maxLen + 1 {
+			for _, count := range []int{0, 1, 2, 3, 4, 5, 8, 11} {
+				testDotRowsPacked(t, p, rng, n, count)
+			}
+		}
+		testDotRowsPacked(t, p, rng, 40000, 5)
+		testDotRowsPacked(t, p, rng, 3, 9001)
+		require.Panics(t, func() { p.DotRows(make([]float32, 3), make([]float32, 5), make([]byte, 29)) })
+		nan := float32(math.NaN())
+		for n := 1; n < 70; n++ {
+			x, out := make([]float32, n), make([]float32, 1)
+			x[n-1] = nan
+			p.DotRows(out, x, make([]byte, 2*n))
+			simdtest.Near(t, math.NaN(), out[0], 0)
+		}
+	})
+}
+
+func testDotRowsPacked(t *testing.T, p *simd.Packed, rng *rand.Rand, n, count int) {
+	t.Helper()
+	w := weights(rng, p, n*count, false)
+	rows := make([]float32, n*count)
+	p.Unpack(rows, w)
+	x, out := simdtest.Guarded(rng, n), simdtest.Guarded(rng, count)
+	want, abs := make([]float64, count), make([]float64, count)
+	for i := range want {
+		for j, v := range x.X {
+			e := float64(v) * float64(rows[i*n+j])
+			want[i] += e
+			abs[i] += math.Abs(e)
+		}
+	}
+	p.DotRows(out.X, x.X, w)
+	simdtest.NearAll(t, want, out.X, func(i int) float64 { return float64(n+1) * eps * abs[i] }, count, " rows of ", n)
+	for i := range min(count, 12) {
+		one := make([]float32, 1)
+		p.DotRows(one, x.X, w[2*i*n:2*(i+1)*n])
+		simdtest.SameBits(t, out.X[i:i+1], one, count, " rows of ", n, " row ", i)
+	}
+	x.Check(t)
+	out.Check(t)
+}
+
+// int8Inputs are rows of activations for rounding, of every kind.
+func int8Inputs(rng *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	inf := float32(math.Inf(1))
+	special := []float32{0, float32(math.Copysign(0, -1)), 1e-45, -1e-45, 0x1p-100, -0x1p-101, 0x1.fffffep-101, 1e-30, math.MaxFloat32, -math.MaxFloat32}
+	for b := 0; b < n; b += 32 {
+		scale := float32(math.Exp2(float64(rng.IntN(40) - 20)))
+		for i := b; i < b+32; i++ {
+			x[i] = scale * (2*rng.Float32() - 1)
+		}
+		switch rng.IntN(10) {
+		case 0:
+			clear(x[b : b+32])
+			x[b+rng.IntN(32)] = special[rng.IntN(len(special))]
+		case 1: // ties: m = 127, so that x is its own quotient
+			for i := b; i < b+32; i++ {
+				x[i] = float32(rng.IntN(508)-254) / 2
+			}
+			x[b+rng.IntN(32)] = 127
+		case 2:
+			x[b+rng.IntN(32)] = []float32{inf, -inf, float32(math.NaN()), -float32(math.NaN())}[rng.IntN(4)]
+		}
+	}
+	return x
+}
+
+func TestToInt8IsExact(t *testing.T) {
+	simdtest.EachSet(t, func(t *testing.T, k *simd.Kernels) {
+		rng := rand.New(rand.NewPCG(3, 1))
+		for i := range 300 {
+			n := 32 * (i % 70)
+			x := simdtest.Guarded(rng, n)
+			copy(x.X, int8Inputs(rng, n))
+			d := simdtest.Guarded(rng, n/32)
+			lo := rng.IntN(40)
+			q := slices.Repeat([]int8{55}, lo+n+40)
+			s := slices.Repeat([]int32{77}, n/32+9)
+			k.ToInt8(q[lo:lo+n], d.X, s[1:n/32+1], x.X)
+			wantQ, wantD, wantS := make([]int8, n), make([]float32, n/32), make([]int32, n/32)
+			simd.All()[0].ToInt8(wantQ, wantD, wantS, x.X)
+			sameOrNaN(t, wantD, d.X)
+			require.True(t, slices.Equal(wantQ, q[lo:lo+n]), "%d numbers", n)
+			require.Equal(t, wantS, s[1:n/32+1])
+			for j, v := range q {
+				require.True(t, v == 55 || j >= lo && j < lo+n)
+			}
+			require.Equal(t, []int32{77, 77}, []int32{s[0], s[n/32+1]})
+			d.Check(t)
+			x.Check(t)
+			for b, v := range wantD { // what it says: half a step, where the scale is a number
+				for j := range 32 {
+					e := float64(x.X[32*b+j])
+					if v-v != 0 || v == 0 {
+						require.Zero(t, wantQ[32*b+j])
+						continue
+					}
+					require.LessOrEqual(t, math.Abs(e-float64(v)*float64(wantQ[32*b+j])), float64(v)*(0.5+127*4*eps)+1e-45)
+				}
+			}
+		}
+		require.Panics(t, func() { k.ToInt8(make([]int8, 32), make([]float32, 1), make([]int32, 1), make([]float32, 31)) })
+		require.Panics(t, func() { k.ToInt8(make([]int8, 31), make([]float32, 1), make([]int32, 1), make([]float32, 32)) })
+		require.Panics(t, func() { k.ToInt8(make([]int8, 32), make([]float32, 0), make([]int32, 1), make([]float32, 32)) })
+		require.Panics(t, func() { k.ToInt8(make([]int8, 32), make([]float32, 1), make([]int32, 2), make([]float32, 32)) })
+	})
+}
+
+// int8Matrix returns rows×cols random activations, rounded; with wild also NaN and infinities.
+func int8Matrix(rng *rand.Rand, rows, cols int, wild bool) *simd.Int8 {
+	x := new(simd.Int8)
+	x.Resize(rows, cols)
+	for i := range x.Q { // the rows past the last hold anything
+		x.Q[i] = int8(rng.IntN(255) - 127)
+	}
+	for i := range x.D {
+		x.D[i] = float32(math.NaN())
+	}
+	for i := range rows {
+		v := make([]float32, cols)
+		if wild {
+			v = int8Inputs(rng, cols)
+		} else {
+			simdtest.Fill(rng, v)
+		}
+		x.SetRow(simd.All()[0], i, v)
+	}
+	return x
+}
+
+// mulInt8 is the product as Packed defines it.
+func mulInt8(p *simd.Packed, n int, x *simd.Int8, w []byte) []float32 {
+	y := make([]float32, x.Rows*n)
+	blocks := x.Cols / 32
+	q := make([]float32, x.Cols)
+	for j := range n {
+		row := slices.Clone(w[j*blocks*p.BlockBytes : (j+1)*blocks*p.BlockBytes])
+		d := make([]float32, blocks)
+		for b := range blocks { // the integers, by unpacking with a scale of 1
+			at := row[b*p.BlockBytes:]
+			d[b] = simd.FromF16(binary.LittleEndian.Uint16(at))
+			binary.LittleEndian.PutUint16(at, 0x3c00)
+		}
+		p.Unpack(q, row)
+		for i := range x.Rows {
+			var s float32
+			for b := range blocks {
+				isum := 0
+				for k := b * 32; k < (b+1)*32; k++ {
+					isum += int(q[k]) * int(x.Q[i*x.Cols+k])
+				}
+				dd := float32(d[b] * x.D[i*blocks+b])
+				s += float32(float32(isum) * dd)
+			}
+			y[i*n+j] = s
+		}
+	}
+	return y
+}
+
+// Both kernels and the whole product have the very bits of the definition.
+func TestInt8ProductsAreExact(t *testing.T) {
+	eachPacked(t, func(t *testing.T, k *simd.Kernels, p, plain *simd.Packed) {
+		if p.DotInt8 == nil {
+			return
+		}
+		rng := rand.New(rand.NewPCG(4, 1))
+		for i := range 160 {
+			m, n, blocks := 1+rng.IntN(simd.FewRows), rng.IntN(45), 1+rng.IntN(9)
+			wild := i%2 == 0
+			x, w := int8Matrix(rng, m, 32*blocks, wild), weights(rng, p, n*blocks, wild)
+			want := mulInt8(plain, n, x, w)
+			ldy := n + rng.IntN(5)
+			y := simdtest.Guarded(rng, (m-1)*ldy+n)
+			p.DotInt8(y.X, ldy, n, x, w)
+			msg := fmt.Sprintf("%d rows by %d of %d blocks, wild %v", m, n, blocks, wild)
+			for r := range m {
+				sameOrNaN(t, want[r*n:(r+1)*n], y.X[r*ldy:r*ldy+n], "DotInt8 of ", msg)
+			}
+			y.Check(t)
+		}
+		for i := range 60 {
+			tile := &p.Tile
+			require.Zero(t, simd.Int8Rows%tile.MR)
+			blocks := 1 + rng.IntN(9)
+			wild := i%2 == 0
+			x, w := int8Matrix(rng, 16, 32*blocks, wild), weights(rng, p, tile.NR*blocks, wild)
+			want := mulInt8(plain, tile.NR, x, w)
+			row := tile.MR * rng.IntN(16/tile.MR)
+			panel := make([]byte, blocks*tile.PanelBytes+1)[1:]
+			tile.Pack(panel, w, blocks*p.BlockBytes, blocks)
+			c := simdtest.Guarded(rng, tile.MR*tile.NR)
+			cut := rng.IntN(blocks)
+			if cut > 0 {
+				tile.Run(c.X, x, row, 0, cut, panel, false)
+			}
+			tile.Run(c.X, x, row, cut, blocks-cut, panel[cut*tile.PanelBytes:], cut > 0)
+			sameOrNaN(t, want[row*tile.NR:(row+tile.MR)*tile.NR], c.X, "tile over ", blocks, " blocks, cut at ", cut)
+			c.Check(t)
+		}
+		for _, shape := range [][3]int{
+			{1, 1, 1}, {1, 300, 3}, {5, 7, 2}, {8, 33, 5}, {9, 70, 4}, {16, 16, 33}, {17, 95, 70}, {33, 40, 64}, {530, 20, 2}, {0, 5, 1}, {3, 0, 1}, {3, 5, 0},
+		} {
+			m, n, blocks := shape[0], shape[1], shape[2]
+			x, w := int8Matrix(rng, m, 32*blocks, false), weights(rng, p, n*blocks, false)
+			want := mulInt8(plain, n, x, w)
+			ldy := n + 3
+			for _, add := range []bool{false, true} {
+				for _, par := range []simd.For{nil, workers(3)} {
+					y := simdtest.Guarded(rng, max(0, (m-1)*ldy+n))
+					before := slices.Clone(y.X)
+					p.MulInt8(par, y.X, ldy, n, x, w, add)
+					for i := range before { // the expected
+						r, c := i/ldy, i%ldy
+						switch {
+						case c >= n:
+						case add:
+							before[i] += want[r*n+c]
+						default:
+							before[i] = want[r*n+c]
+						}
+					}
+					simdtest.SameBits(t, before, y.X, shape, " add ", add)
+					y.Check(t)
+				}
+			}
+		}
+		x := int8Matrix(rng, 2, 64, false)
+		w := weights(rng, p, 3*2, false)
+		for _, par := range []func(){
+			func() { p.MulInt8(nil, make([]float32, 5), 3, 3, x, w, false) },
+			func() { p.MulInt8(nil, make([]float32, 6), 2, 3, x, w, false) },
+			func() { p.MulInt8(nil, make([]float32, 6), 3, 2, x, w, false) },
+			func() { p.DotInt8(make([]float32, 5), 3, 3, x, w) },
+			func() { p.DotInt8(make([]float32, 6), 3, 3, x, w[1:]) },
+			func() { p.DotInt8(make([]float32, 99), 3, 3, int8Matrix(rng, simd.FewRows+1, 64, false), w) },
+			func() { p.Tile.Run(make([]float32, 5), x, 0, 0, 1, make([]byte, p.Tile.PanelBytes), false) },
+			func() { p.Tile.Run(make([]float32, 999), x, 16, 0, 1, make([]byte, p.Tile.PanelBytes), false) },
+			func() { p.Tile.Run(make([]float32, 999), x, 0, 1, 2, make([]byte, 2*p.Tile.PanelBytes), false) },
+			func() { p.Tile.Run(make([]float32, 999), x, 0, 0, 2, make([]byte, 2*p.Tile.PanelBytes-1), false) },
+		} {
+			require.Panics(t, par)
+		}
+	})
+}
