@@ -5,7 +5,7 @@
 //	generic  portable Go; the meaning of the others
 //	vek      generic, with Dot, Sum, Add, Mul, Scale and DotRows by github.com/viterin/vek;
 //	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
-//	avx2     assembly for amd64 with AVX2 and FMA, written by the program in _gen
+//	avx2     assembly for amd64 with AVX2, FMA and F16C, written by the program in _gen
 //	neon     assembly for every arm64, written by the program in _gen/arm64
 //	neonbf16 neon, with BFMMLA for matrix products of bfloat16: CPUs with BF16 and I8MM
 //

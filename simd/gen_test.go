@@ -45,9 +45,9 @@ func TestGenerated(t *testing.T) {
 }
 
 // TestInstructions: the assembly has only what its guard in kernels_amd64.go checks
-// for, AVX2 and FMA; no AVX-512, whose registers are Z, K, and X and Y from 16 on.
+// for, AVX2, FMA and F16C; no AVX-512, whose registers are Z, K, and X and Y from 16 on.
 func TestInstructions(t *testing.T) {
-	allowed := map[string]bool{"AVX": true, "AVX2": true, "FMA3": true, "SSE": true, "SSE2": true, "MMX+": true} // MMX+: PREFETCHT0
+	allowed := map[string]bool{"AVX": true, "AVX2": true, "FMA3": true, "F16C": true, "SSE": true, "SSE2": true, "MMX+": true} // MMX+: PREFETCHT0
 	avx512 := regexp.MustCompile(`\b(Z\d+|K[0-7]|[XY](1[6-9]|2\d|3[01]))\b`)
 	sources, err := filepath.Glob("*_amd64.s")
 	require.NoError(t, err)

@@ -15,8 +15,8 @@ var accelerated = sync.OnceValue(func() []*Kernels {
 	if vek32.Info().Acceleration {
 		sets = append(sets, &vek)
 	}
-	// cpuid reports AVX2 and FMA3 only if the system saves the wide registers.
-	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3) {
+	// cpuid reports AVX2, FMA3 and F16C only if the system saves the wide registers.
+	if cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C) {
 		sets = append(sets, &avx2)
 	}
 	return sets

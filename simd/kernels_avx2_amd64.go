@@ -6,7 +6,7 @@ import "math"
 
 //go:generate go run -C _gen . -dir ..
 
-// avx2 needs AVX2 and FMA. Its assembly (written by _gen) takes pointers; the
+// avx2 needs AVX2, FMA and F16C. Its assembly (written by _gen) takes pointers; the
 // functions here check the lengths and cut long slices, because a call into
 // assembly cannot be preempted.
 var avx2 = Kernels{
@@ -27,11 +27,11 @@ var avx2 = Kernels{
 	GELUBackward:   geluBackwardVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
-	ToInt8:         toInt8Generic,
-	F16:            f16Generic,
-	BF16:           bf16Generic,
-	Q8_0:           q8_0Generic,
-	Q4_0:           q4_0Generic,
+	ToInt8:         toInt8Vector,
+	F16:            f16AVX2,
+	BF16:           bf16AVX2,
+	Q8_0:           q8_0AVX2,
+	Q4_0:           q4_0AVX2,
 	Tile: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,

@@ -364,3 +364,50 @@ func TestInt8ProductsAreExact(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkPacked measures products with packed weights [n,k] of 1 to 512 rows of activations: the
+// bytes are those of the weights, read once, and the operations 2 a product.
+func BenchmarkPacked(b *testing.B) {
+	for _, typ := range packedTypes {
+		for _, shape := range [][3]int{{1, 256, 1024}, {1, 32000, 2048}, {2, 2048, 2048}, {4, 2048, 2048}, {6, 2048, 2048}, {8, 2048, 2048}, {16, 2048, 2048}, {64, 2048, 2048}, {128, 2048, 2048}, {512, 2048, 2048}} {
+			m, n, cols := shape[0], shape[1], shape[2]
+			for _, k := range simd.All() {
+				for _, w := range []int{1, 2} {
+					p := typ.of(k)
+					if p.DotInt8 == nil && m > simd.FewRows {
+						continue
+					}
+					b.Run(fmt.Sprintf("type=%s/shape=%dx%dx%d/set=%s/workers=%d", typ.name, m, n, cols, k.Name, w), func(b *testing.B) {
+						rng := rand.New(rand.NewPCG(9, 1))
+						data := weights(rng, p, n*cols/p.BlockLen, false)
+						xs := make([]float32, m*cols)
+						simdtest.Fill(rng, xs)
+						y := make([]float32, m*n)
+						par := workers(w)
+						if w == 1 {
+							par = nil
+						}
+						x := new(simd.Int8)
+						b.SetBytes(int64(len(data)))
+						for b.Loop() {
+							if p.DotInt8 == nil {
+								for i := range m {
+									p.DotRows(y[i*n:(i+1)*n], xs[i*cols:(i+1)*cols], data)
+								}
+								continue
+							}
+							x.Resize(m, cols)
+							for i := range m {
+								x.SetRow(k, i, xs[i*cols:(i+1)*cols])
+							}
+							p.MulInt8(par, y, n, n, x, data, false)
+						}
+						flops := 2 * float64(m) * float64(n) * float64(cols)
+						b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gop/s")
+						b.ReportMetric(0, "ns/op")
+					})
+				}
+			}
+		}
+	}
+}

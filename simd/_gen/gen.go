@@ -16,7 +16,11 @@ type gen struct {
 	labels int
 	consts map[uint32]operand.Mem
 	masks  *operand.Mem
+	shifts *operand.Mem
 }
+
+// rodata marks constants.
+const rodata = attr.RODATA | attr.NOPTR
 
 // fn begins a function. Its body ends with end.
 func (g *gen) fn(name, signature, doc string) {
@@ -61,7 +65,7 @@ func (g *gen) bits(w uint32) operand.Mem {
 		return m
 	}
 	m := g.StaticGlobal(fmt.Sprintf("c%08x", w))
-	g.DataAttributes(attr.RODATA | attr.NOPTR)
+	g.DataAttributes(rodata)
 	for i := range 8 {
 		g.AddDatum(4*i, operand.U32(w))
 	}
@@ -86,7 +90,7 @@ func (g *gen) zero() reg.VecVirtual {
 func (g *gen) mask(n reg.GPVirtual) reg.VecVirtual {
 	if g.masks == nil {
 		m := g.StaticGlobal("masks")
-		g.DataAttributes(attr.RODATA | attr.NOPTR)
+		g.DataAttributes(rodata)
 		for i := range 16 {
 			w := uint32(0)
 			if i < 8 {

@@ -24,6 +24,8 @@ var files = []struct {
 	{"rows", rows},
 	{"activation", activation},
 	{"adamw", adamw},
+	{"packed", packed},
+	{"int8", int8s},
 }
 
 func main() {

@@ -1,0 +1,135 @@
+//go:build !purego
+
+package simd
+
+import "unsafe"
+
+// The packed weights of the set avx2. The assembly takes pointers and whole vectors or
+// groups of rows; the functions here check lengths, cut long work, and leave the
+// rest to the portable loops, which give the same bits.
+
+var f16AVX2 = Packed{
+	BlockLen: 1, BlockBytes: 2,
+	Unpack:  unpack16Vector("F16", unpackF16AVX2, unpackF16Generic),
+	DotRows: dotRows16Vector("F16", dotRowsF16AVX2, FromF16),
+}
+
+var bf16AVX2 = Packed{
+	BlockLen: 1, BlockBytes: 2,
+	Unpack:  unpack16Vector("BF16", unpackBF16AVX2, unpackBF16Generic),
+	DotRows: dotRows16Vector("BF16", dotRowsBF16AVX2, fromBF16),
+}
+
+var q8_0AVX2 = Packed{
+	BlockLen: 32, BlockBytes: 34,
+	Unpack:  unpackBlocks("Q8_0", 34, unpackQ8_0AVX2),
+	DotInt8: dotInt8Vector("Q8_0", 34, dotQ8_0AVX2, q8_0Generic.DotInt8),
+	Tile:    int8TileVector(34, packQ8_0AVX2, tileQ8_0AVX2),
+}
+
+var q4_0AVX2 = Packed{
+	BlockLen: 32, BlockBytes: 18,
+	Unpack:  unpackBlocks("Q4_0", 18, unpackQ4_0AVX2),
+	DotInt8: dotInt8Vector("Q4_0", 18, dotQ4_0AVX2, q4_0Generic.DotInt8),
+	Tile:    int8TileVector(18, packQ4_0AVX2, tileQ4_0AVX2),
+}
+
+// atByte returns a pointer to b[i] for 0 ≤ i ≤ len(b), which callers have checked.
+func atByte[T int8 | byte](b []T, i int) *T {
+	return (*T)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), i))
+}
+
+func unpack16Vector(name string, asm func(dst *float32, src *byte, n int), rest func(dst []float32, src []byte)) func(dst []float32, src []byte) {
+	return func(dst []float32, src []byte) {
+		checkUnpack(name, len(dst), 1, len(src), 2)
+		whole := len(dst) &^ 7
+		each(whole, func(i, n int) { asm(at(dst, i), atByte(src, 2*i), n) })
+		rest(dst[whole:], src[2*whole:])
+	}
+}
+
+func unpackBlocks(name string, blockBytes int, asm func(dst *float32, src *byte, blocks int)) func(dst []float32, src []byte) {
+	return func(dst []float32, src []byte) {
+		checkUnpack(name, len(dst), 32, len(src), blockBytes)
+		for b, blocks := 0, len(dst)/32; b < blocks; b += chunk / 32 {
+			asm(at(dst, 32*b), atByte(src, b*blockBytes), min(chunk/32, blocks-b))
+		}
+	}
+}
+
+func dotRows16Vector(name string, asm func(out *float32, count int, x *float32, n int, rows *byte, stride int), value func(uint16) float32) func(out, x []float32, w []byte) {
+	return func(out, x []float32, w []byte) {
+		checkDotRows(name, len(out), len(x), len(w), 2)
+		n := len(x)
+		whole := n &^ 7
+		step := max(4, 2*chunk/max(1, n)&^3)
+		for i := 0; i < len(out); i += step {
+			asm(at(out, i), min(step, len(out)-i), ptr(x), whole, atByte(w, 2*n*i), 2*n)
+		}
+		if whole == n {
+			return
+		}
+		for i := range out {
+			for j := whole; j < n; j++ {
+				at := 2 * (n*i + j)
+				out[i] += float32(x[j] * value(uint16(w[at])|uint16(w[at+1])<<8))
+			}
+		}
+	}
+}
+
+func toInt8Vector(q []int8, d []float32, s []int32, x []float32) {
+	checkToInt8(q, d, s, x)
+	for b := 0; b < len(d); b += chunk / 32 {
+		toInt8AVX2(atByte(q, 32*b), at(d, b), &s[b], at(x, 32*b), min(chunk/32, len(d)-b))
+	}
+}
+
+// dotInt8Step is how many blocks of weights one call of assembly multiplies: some 10 µs.
+const dotInt8Step = 1 << 12
+
+func dotInt8Vector(name string, blockBytes int, asm func(y *float32, groups int, q *int8, d *float32, s *int32, blocks int, w *byte, rowBytes int),
+	rest func(y []float32, ldy, n int, x *Int8, w []byte)) func(y []float32, ldy, n int, x *Int8, w []byte) {
+	return func(y []float32, ldy, n int, x *Int8, w []byte) {
+		checkDotInt8(name, len(y), ldy, n, x, len(w), blockBytes)
+		blocks := x.blocks()
+		rowBytes := blocks * blockBytes
+		groups := n / 8
+		if blocks == 0 {
+			groups = 0
+		}
+		for g := 0; g < groups; {
+			step := min(groups-g, max(1, dotInt8Step/8/blocks))
+			for i := range x.Rows { // the weights are in the cache after the first row
+				at8 := i * blocks
+				asm(at(y, i*ldy+8*g), step, atByte(x.Q, 32*at8), at(x.D, at8), &x.S[at8], blocks, atByte(w, 8*g*rowBytes), rowBytes)
+			}
+			g += step
+		}
+		if done := 8 * groups; done < n {
+			rest(y[done:], ldy, n-done, x, w[done*rowBytes:])
+		}
+	}
+}
+
+// int8TileVector returns the tile of 4 by 16.
+func int8TileVector(blockBytes int, pack func(panel, w *byte, rowBytes, blocks int),
+	run func(c *float32, q *int8, cols int, d *float32, s *int32, blocksInRow int, panel *byte, blocks int)) Int8Tile {
+	const mr, nr = 4, 16
+	t := Int8Tile{MR: mr, NR: nr, PanelBytes: 32*nr + 4*nr}
+	t.Pack = func(panel, w []byte, rowBytes, blocks int) {
+		_ = panel[blocks*t.PanelBytes-1]
+		_ = w[(nr-1)*rowBytes+blocks*blockBytes-1]
+		pack(atByte(panel, 0), atByte(w, 0), rowBytes, blocks)
+		pack(atByte(panel, 32), atByte(w, 8*rowBytes), rowBytes, blocks)
+	}
+	t.Run = func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool) {
+		t.check(c, x, row, block, blocks, panel)
+		if !accumulate {
+			clear(c[:mr*nr])
+		}
+		at8 := row*x.blocks() + block
+		run(ptr(c), atByte(x.Q, 32*at8), x.Cols, at(x.D, at8), &x.S[at8], x.blocks(), atByte(panel, 0), blocks)
+	}
+	return t
+}
