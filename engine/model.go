@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/guardcpu/guardcpu/engine/internal/par"
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/engine/tokenizer"
@@ -67,7 +66,7 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: &nn.Ctx{K: k, Par: par.New(o.Threads)}}
+	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: nn.NewCtx(k, o.Threads)}
 	if err := m.bind(); err != nil {
 		return nil, err
 	}

@@ -91,16 +91,22 @@ Examples:
 	}
 }
 
-func examine() (*doctorReport, error) {
-	r := &doctorReport{OK: true, Build: readBuild()}
+// cpuInfo describes the CPU.
+func cpuInfo() cpuReport {
 	c := cpuid.CPU
-	r.CPU = cpuReport{Name: c.BrandName, Cores: c.PhysicalCores, Threads: c.LogicalCores, Usable: runtime.GOMAXPROCS(0),
+	r := cpuReport{Name: c.BrandName, Cores: c.PhysicalCores, Threads: c.LogicalCores, Usable: runtime.GOMAXPROCS(0),
 		L1D: max(0, c.Cache.L1D), L2: max(0, c.Cache.L2), L3: max(0, c.Cache.L3), Features: []string{}}
 	for _, f := range relevantFeatures {
 		if c.Supports(f) {
-			r.CPU.Features = append(r.CPU.Features, f.String())
+			r.Features = append(r.Features, f.String())
 		}
 	}
+	return r
+}
+
+func examine() (*doctorReport, error) {
+	r := &doctorReport{OK: true, Build: readBuild()}
+	r.CPU = cpuInfo()
 	r.Memory.Total, r.Memory.Available = systemMemory()
 	r.Memory.Limit = memoryLimit()
 	chosen, err := simd.Select()

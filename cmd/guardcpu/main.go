@@ -46,6 +46,7 @@ var commands = []func(*env) *cli.Command{
 	tokenizeCommand,
 	inspectCommand,
 	quantizeCommand,
+	benchCommand,
 	doctorCommand,
 	versionCommand,
 }

@@ -53,15 +53,11 @@ Examples:
 				return usageError("%s wants an input and an output file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 			}
 			in, out := args[0], args[1]
-			plan := quantPlan{}
-			var err error
-			if plan.matrix, err = quant.ByName(typeName); err != nil {
+			typ, err := quant.ByName(typeName)
+			if err != nil {
 				return &statusError{status: exitUsage, err: err}
 			}
-			plan.output = plan.matrix
-			if plan.matrix.GGUF == gguf.Q4_0 {
-				plan.output, _ = quant.ByGGUF(gguf.Q8_0)
-			}
+			plan := newQuantPlan(typ)
 			if outputType != "" {
 				if plan.output, err = quant.ByName(outputType); err != nil {
 					return &statusError{status: exitUsage, err: err}
@@ -93,6 +89,15 @@ Examples:
 
 // quantPlan says which type each tensor becomes.
 type quantPlan struct{ matrix, output *quant.Type }
+
+// newQuantPlan is the plan of --type alone.
+func newQuantPlan(matrix *quant.Type) quantPlan {
+	p := quantPlan{matrix, matrix}
+	if matrix.GGUF == gguf.Q4_0 {
+		p.output, _ = quant.ByGGUF(gguf.Q8_0)
+	}
+	return p
+}
 
 // of returns the type of a tensor, and a note where the plan could not be kept.
 func (p quantPlan) of(t *gguf.Tensor) (typ *quant.Type, note string) {

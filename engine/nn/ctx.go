@@ -3,7 +3,14 @@ package nn
 import (
 	"fmt"
 	"sync"
+
+	"github.com/guardcpu/guardcpu/engine/internal/par"
+	"github.com/guardcpu/guardcpu/simd"
 )
+
+// NewCtx returns a Ctx of the given kernels and number of workers; less than 1 means one
+// for each CPU the process may use.
+func NewCtx(k *simd.Kernels, workers int) *Ctx { return &Ctx{K: k, Par: par.New(workers)} }
 
 // grain is the number of elements that is worth a goroutine of its own: some ten
 // microseconds of elementwise work.
