@@ -308,16 +308,18 @@ func (r *run) finish(ctx context.Context) error {
 		gguf.KV{Key: "guardcpu.model_sha256", Value: r.manifest.Inputs[0].SHA256},
 	)
 	paths := []string{r.dir.File(rundir.Model)}
-	if r.o.out != "" {
-		paths = append(paths, r.o.out)
-	}
-	for _, p := range paths {
-		if err := r.e.export(r.m, p, set); err != nil {
-			return err
-		}
+	if err := r.e.export(r.m, paths[0], set); err != nil {
+		return err
 	}
 	if err := r.examineFile(ctx); err != nil {
 		return err
+	}
+	if r.o.out != "" {
+		paths = append(paths, r.o.out)
+		if err := r.e.export(r.m, r.o.out, set); err != nil {
+			return err
+		}
+		ctx = context.WithoutCancel(ctx) // who finds the output finds what describes it, too
 	}
 	if err := r.metrics.addRates(); err != nil {
 		return dataError(err, "")
