@@ -28,3 +28,28 @@ func geluAVX2(y *float32, x *float32, n int)
 //
 //go:noescape
 func geluBackwardAVX2(dx *float32, dy *float32, x *float32, n int)
+
+// expSubAVX512 sets y = exp(x-sub) and returns Σ y.
+//
+//go:noescape
+func expSubAVX512(y *float32, x *float32, sub float32, n int) float32
+
+// swiGLUAVX512 sets y = gate·sigmoid(gate)·up.
+//
+//go:noescape
+func swiGLUAVX512(y *float32, gate *float32, up *float32, n int)
+
+// swiGLUBackwardAVX512 is SwiGLUBackward.
+//
+//go:noescape
+func swiGLUBackwardAVX512(dgate *float32, dup *float32, dy *float32, gate *float32, up *float32, n int)
+
+// geluAVX512 is GELU.
+//
+//go:noescape
+func geluAVX512(y *float32, x *float32, n int)
+
+// geluBackwardAVX512 is GELUBackward.
+//
+//go:noescape
+func geluBackwardAVX512(dx *float32, dy *float32, x *float32, n int)

@@ -8,3 +8,8 @@ package simd
 //
 //go:noescape
 func adamWAVX2(w *float32, m *float32, v *float32, grad *float32, n int, s *float32)
+
+// adamWAVX512 is AdamW.
+//
+//go:noescape
+func adamWAVX512(w *float32, m *float32, v *float32, grad *float32, n int, s *float32)

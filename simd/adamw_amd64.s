@@ -103,3 +103,102 @@ DATA masks<>+52(SB)/4, $0x00000000
 DATA masks<>+56(SB)/4, $0x00000000
 DATA masks<>+60(SB)/4, $0x00000000
 GLOBL masks<>(SB), RODATA|NOPTR, $64
+
+// func adamWAVX512(w *float32, m *float32, v *float32, grad *float32, n int, s *float32)
+// Requires: AVX, AVX512F
+TEXT ·adamWAVX512(SB), NOSPLIT, $0-48
+	MOVQ         s+40(FP), AX
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS 4(AX), Z1
+	VBROADCASTSS 8(AX), Z2
+	VBROADCASTSS 12(AX), Z3
+	VBROADCASTSS 16(AX), Z4
+	VBROADCASTSS 20(AX), Z5
+	VBROADCASTSS 24(AX), Z6
+	VBROADCASTSS 28(AX), Z7
+	VBROADCASTSS 32(AX), Z8
+	VBROADCASTSS 36(AX), Z9
+	MOVQ         w+0(FP), AX
+	MOVQ         m+8(FP), CX
+	MOVQ         v+16(FP), DX
+	MOVQ         grad+24(FP), BX
+	MOVQ         n+32(FP), SI
+
+loop5:
+	CMPQ        SI, $+16
+	JL          next6
+	VMOVUPS     (BX), Z10
+	VMULPS      Z9, Z10, Z10
+	VMOVUPS     (CX), Z11
+	VMULPS      Z2, Z11, Z11
+	VFMADD231PS Z10, Z3, Z11
+	VMOVUPS     Z11, (CX)
+	VMULPS      Z10, Z10, Z10
+	VMOVUPS     (DX), Z12
+	VMULPS      Z4, Z12, Z12
+	VFMADD231PS Z10, Z5, Z12
+	VMOVUPS     Z12, (DX)
+	VMULPS      Z7, Z12, Z12
+	VSQRTPS     Z12, Z12
+	VADDPS      Z8, Z12, Z12
+	VMULPS      Z6, Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VDIVPS      Z12, Z11, Z11
+	VMOVUPS     (AX), Z10
+	VFMSUB213PS Z11, Z0, Z10
+	VMOVUPS     Z10, (AX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	SUBQ        $+16, SI
+	JMP         loop5
+
+next6:
+	TESTQ       SI, SI
+	JZ          done4
+	LEAQ        opmasks<>+0(SB), DI
+	KMOVW       (DI)(SI*2), K1
+	VMOVUPS.Z   (BX), K1, Z10
+	VMULPS      Z9, Z10, Z10
+	VMOVUPS.Z   (CX), K1, Z9
+	VMULPS      Z2, Z9, Z9
+	VFMADD231PS Z10, Z3, Z9
+	VMOVUPS     Z9, K1, (CX)
+	VMULPS      Z10, Z10, Z10
+	VMOVUPS.Z   (DX), K1, Z2
+	VMULPS      Z4, Z2, Z2
+	VFMADD231PS Z10, Z5, Z2
+	VMOVUPS     Z2, K1, (DX)
+	VMULPS      Z7, Z2, Z2
+	VSQRTPS     Z2, Z2
+	VADDPS      Z8, Z2, Z2
+	VMULPS      Z6, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VDIVPS      Z2, Z9, Z9
+	VMOVUPS.Z   (AX), K1, Z1
+	VFMSUB213PS Z9, Z0, Z1
+	VMOVUPS     Z1, K1, (AX)
+
+done4:
+	VZEROUPPER
+	RET
+
+DATA opmasks<>+0(SB)/2, $0x0000
+DATA opmasks<>+2(SB)/2, $0x0001
+DATA opmasks<>+4(SB)/2, $0x0003
+DATA opmasks<>+6(SB)/2, $0x0007
+DATA opmasks<>+8(SB)/2, $0x000f
+DATA opmasks<>+10(SB)/2, $0x001f
+DATA opmasks<>+12(SB)/2, $0x003f
+DATA opmasks<>+14(SB)/2, $0x007f
+DATA opmasks<>+16(SB)/2, $0x00ff
+DATA opmasks<>+18(SB)/2, $0x01ff
+DATA opmasks<>+20(SB)/2, $0x03ff
+DATA opmasks<>+22(SB)/2, $0x07ff
+DATA opmasks<>+24(SB)/2, $0x0fff
+DATA opmasks<>+26(SB)/2, $0x1fff
+DATA opmasks<>+28(SB)/2, $0x3fff
+DATA opmasks<>+30(SB)/2, $0x7fff
+DATA opmasks<>+32(SB)/2, $0xffff
+GLOBL opmasks<>(SB), RODATA|NOPTR, $34

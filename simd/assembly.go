@@ -2,10 +2,14 @@
 
 package simd
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
-// What the functions in front of assembly share: they check lengths, and cut long
-// slices, because a call into assembly cannot be preempted.
+// What stands in front of assembly: functions that check lengths, and cut long
+// slices, because a call into assembly cannot be preempted. dotOf and the like make the
+// functions of a set out of assembly that takes pointers, and is told the lengths.
 
 // chunk is how many numbers one call of assembly reads per slice: at most some
 // 20 µs, also from main memory. A multiple of what a loop takes at a time.
@@ -31,5 +35,140 @@ func at(x []float32, i int) *float32 {
 func checkRows(count, n int, rows []float32, stride int) {
 	if stride < 0 || (count-1)*stride+n > len(rows) {
 		panic("simd: rows are shorter than their count and stride say")
+	}
+}
+
+func dotOf(f func(x, y *float32, n int) float32) func(x, y []float32) float32 {
+	return func(x, y []float32) float32 {
+		y = y[:len(x)]
+		var s float32
+		for len(x) > chunk {
+			s += f(ptr(x), ptr(y), chunk)
+			x, y = x[chunk:], y[chunk:]
+		}
+		return s + f(ptr(x), ptr(y), len(x))
+	}
+}
+
+func sumOf(f func(x *float32, n int) float32) func(x []float32) float32 {
+	return func(x []float32) float32 {
+		var s float32
+		for len(x) > chunk {
+			s += f(ptr(x), chunk)
+			x = x[chunk:]
+		}
+		return s + f(ptr(x), len(x))
+	}
+}
+
+func maxOf(f func(x *float32, n int) float32) func(x []float32) float32 {
+	return func(x []float32) float32 {
+		m := float32(math.Inf(-1))
+		for len(x) > chunk {
+			m = max(m, f(ptr(x), chunk))
+			x = x[chunk:]
+		}
+		return max(m, f(ptr(x), len(x)))
+	}
+}
+
+func axpyOf(f func(y *float32, a float32, x *float32, n int)) func(y []float32, a float32, x []float32) {
+	return func(y []float32, a float32, x []float32) {
+		x = x[:len(y)]
+		for len(y) > chunk {
+			f(ptr(y), a, ptr(x), chunk)
+			y, x = y[chunk:], x[chunk:]
+		}
+		f(ptr(y), a, ptr(x), len(y))
+	}
+}
+
+func scaleOf(f func(y *float32, a float32, n int)) func(y []float32, a float32) {
+	return func(y []float32, a float32) {
+		for len(y) > chunk {
+			f(ptr(y), a, chunk)
+			y = y[chunk:]
+		}
+		f(ptr(y), a, len(y))
+	}
+}
+
+// each2 is for a function of each element of two slices, each3 and each5 for more.
+func each2(f func(y, x *float32, n int)) func(y, x []float32) {
+	return func(y, x []float32) {
+		x = x[:len(y)]
+		for len(y) > chunk {
+			f(ptr(y), ptr(x), chunk)
+			y, x = y[chunk:], x[chunk:]
+		}
+		f(ptr(y), ptr(x), len(y))
+	}
+}
+
+func each3(f func(z, x, y *float32, n int)) func(z, x, y []float32) {
+	return func(z, x, y []float32) {
+		x, y = x[:len(z)], y[:len(z)]
+		for len(z) > chunk {
+			f(ptr(z), ptr(x), ptr(y), chunk)
+			z, x, y = z[chunk:], x[chunk:], y[chunk:]
+		}
+		f(ptr(z), ptr(x), ptr(y), len(z))
+	}
+}
+
+func each5(f func(a, b, c, d, e *float32, n int)) func(a, b, c, d, e []float32) {
+	return func(a, b, c, d, e []float32) {
+		b, c, d, e = b[:len(a)], c[:len(a)], d[:len(a)], e[:len(a)]
+		for len(a) > chunk {
+			f(ptr(a), ptr(b), ptr(c), ptr(d), ptr(e), chunk)
+			a, b, c, d, e = a[chunk:], b[chunk:], c[chunk:], d[chunk:], e[chunk:]
+		}
+		f(ptr(a), ptr(b), ptr(c), ptr(d), ptr(e), len(a))
+	}
+}
+
+func dotRowsOf(f func(out *float32, count int, x *float32, n int, rows *float32, stride int)) func(out, x, rows []float32, stride int) {
+	return func(out, x, rows []float32, stride int) {
+		if len(out) == 0 {
+			return
+		}
+		checkRows(len(out), len(x), rows, stride)
+		step := max(4, chunk/max(1, len(x))&^3)
+		for i := 0; i < len(out); i += step {
+			f(at(out, i), min(step, len(out)-i), ptr(x), len(x), at(rows, i*stride), stride)
+		}
+	}
+}
+
+func axpyRowsOf(f func(y *float32, n int, a *float32, count int, rows *float32, stride int)) func(y, a, rows []float32, stride int) {
+	return func(y, a, rows []float32, stride int) {
+		if len(a) == 0 || len(y) == 0 {
+			return
+		}
+		checkRows(len(a), len(y), rows, stride)
+		step := max(1, chunk/len(y))
+		for i := 0; i < len(a); i += step {
+			f(ptr(y), len(y), at(a, i), min(step, len(a)-i), at(rows, i*stride), stride)
+		}
+	}
+}
+
+func expSubOf(f func(y, x *float32, sub float32, n int) float32) func(y, x []float32, sub float32) float32 {
+	return func(y, x []float32, sub float32) float32 {
+		x = x[:len(y)]
+		var s float32
+		for len(y) > chunk {
+			s += f(ptr(y), ptr(x), sub, chunk)
+			y, x = y[chunk:], x[chunk:]
+		}
+		return s + f(ptr(y), ptr(x), sub, len(y))
+	}
+}
+
+// constants are the constants of a step as assembly wants them.
+func (s *AdamWStep) constants() [10]float32 {
+	return [10]float32{
+		1 - float32(s.LR*s.Decay), s.LR, s.Beta1, 1 - s.Beta1, s.Beta2, 1 - s.Beta2,
+		1 / s.C1, 1 / s.C2, s.Eps, s.GradScale,
 	}
 }

@@ -6,6 +6,9 @@
 //	vek      generic, with Dot, Sum, Add, Mul, Scale and DotRows by github.com/viterin/vek;
 //	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
 //	avx2     assembly for amd64 with AVX2, FMA and F16C, written by the program in _gen
+//	avx512   assembly for amd64 with AVX-512 (F, BW, DQ and VL)
+//	avx512vnni, avx512bf16
+//	         the same with VNNI, and with VNNI and BF16
 //	neon     assembly for every arm64, written by the program in _gen/arm64
 //	neonbf16 neon, with BFMMLA for matrix products of bfloat16: CPUs with BF16 and I8MM
 //

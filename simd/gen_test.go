@@ -3,6 +3,10 @@
 package simd_test
 
 import (
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // TestGenerated runs the program in _gen and compares what it writes with the
@@ -44,26 +50,131 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestInstructions: the assembly has only what its guard in kernels_amd64.go checks
-// for, AVX2, FMA and F16C; no AVX-512, whose registers are Z, K, and X and Y from 16 on.
-func TestInstructions(t *testing.T) {
-	allowed := map[string]bool{"AVX": true, "AVX2": true, "FMA3": true, "F16C": true, "SSE": true, "SSE2": true, "MMX+": true} // MMX+: PREFETCHT0
-	avx512 := regexp.MustCompile(`\b(Z\d+|K[0-7]|[XY](1[6-9]|2\d|3[01]))\b`)
+// tierOf is the set whose functions end in such a suffix.
+var tierOf = map[string]string{"AVX2": "avx2", "AVX512": "avx512", "VNNI": "avx512vnni", "BF16": "avx512bf16"}
+
+var suffix = regexp.MustCompile(`(AVX2|AVX512|VNNI|BF16)$`)
+
+// asmFunc is a function in assembly: its name, what it says it requires, its lines.
+type asmFunc struct {
+	path, name string
+	requires   []string
+	lines      []string
+}
+
+func asmFuncs(t *testing.T) (all []asmFunc) {
+	t.Helper()
 	sources, err := filepath.Glob("*_amd64.s")
 	require.NoError(t, err)
 	require.NotEmpty(t, sources)
+	text := regexp.MustCompile(`(?m)(?:^// Requires: (.*)\n)?^TEXT ·(\w+)\(SB\)`)
 	for _, path := range sources {
 		src, err := os.ReadFile(path)
 		require.NoError(t, err)
-		require.Contains(t, string(src), "// Requires: ", path)
-		for i, line := range strings.Split(string(src), "\n") {
-			if isa, ok := strings.CutPrefix(line, "// Requires: "); ok {
-				for name := range strings.SplitSeq(isa, ", ") {
-					assert.True(t, allowed[name], "%s:%d needs %s", path, i+1, name)
-				}
-			} else if !strings.HasPrefix(line, "//") {
-				assert.False(t, avx512.MatchString(line), "%s:%d: %s", path, i+1, line)
+		starts := text.FindAllStringSubmatchIndex(string(src), -1)
+		require.Len(t, starts, strings.Count(string(src), "TEXT"), path)
+		for i, m := range starts {
+			end := len(src)
+			if i+1 < len(starts) {
+				end = starts[i+1][0]
+			}
+			f := asmFunc{path: path, name: string(src[m[4]:m[5]]), lines: strings.Split(string(src[m[5]:end]), "\n")}
+			if m[2] >= 0 {
+				f.requires = strings.Split(string(src[m[2]:m[3]]), ", ")
+			}
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// TestInstructions: a function in assembly, whose suffix names the set it is for, has
+// only instructions that the set's guard in kernels_amd64.go checks for. What every
+// amd64 CPU has, and AVX, which AVX2 includes, need no check. The registers Z, K, and X
+// and Y from 16 on are AVX-512 whatever the instruction.
+func TestInstructions(t *testing.T) {
+	avx512 := regexp.MustCompile(`\b(Z\d+|K[0-7]|[XY](1[6-9]|2\d|3[01]))\b`)
+	raw := regexp.MustCompile(`\b(BYTE|WORD|LONG|QUAD)\b`)
+	for _, f := range asmFuncs(t) {
+		tier := tierOf[suffix.FindString(f.name)]
+		allowed, ok := simd.Features(tier)
+		if !assert.True(t, ok, "%s: the name of %s does not say which set it is for", f.path, f.name) {
+			continue
+		}
+		allowed = append(allowed, "SSE", "SSE2", "MMX+", "AVX") // MMX+: PREFETCHT0
+		for _, name := range f.requires {
+			assert.Contains(t, allowed, name, "%s: %s", f.path, f.name)
+		}
+		for _, line := range f.lines {
+			code, comment, _ := strings.Cut(line, "//")
+			if avx512.MatchString(code) {
+				assert.Contains(t, allowed, "AVX512F", "%s: %s: %s", f.path, f.name, line)
+			}
+			if raw.MatchString(code) {
+				assert.NotEmpty(t, comment, "%s: %s: bytes without their mnemonic: %s", f.path, f.name, line)
 			}
 		}
+	}
+}
+
+// TestSetsOwnAssembly: what the functions of a set lead to is assembly of the tiers that
+// the set needs, and all assembly is in some set. A name that a declaration of the
+// package mentions counts as a way to it.
+func TestSetsOwnAssembly(t *testing.T) {
+	pkg, err := build.Default.ImportDir(".", 0)
+	require.NoError(t, err)
+	mentions := map[string][]string{}
+	for _, name := range pkg.GoFiles {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		add := func(name string, n ast.Node) {
+			ast.Inspect(n, func(n ast.Node) bool {
+				if id, ok := n.(*ast.Ident); ok {
+					mentions[name] = append(mentions[name], id.Name)
+				}
+				return true
+			})
+		}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					add(d.Name.Name, d)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if v, ok := spec.(*ast.ValueSpec); ok {
+						for _, n := range v.Names {
+							add(n.Name, v)
+						}
+					}
+				}
+			}
+		}
+	}
+	used := map[string]bool{}
+	for set, tier := range map[string]string{"generic": "", "vek": "", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512vnni", "avx512bf16": "avx512bf16"} {
+		require.Contains(t, mentions, set)
+		reached, todo := map[string]bool{}, []string{set}
+		for len(todo) > 0 {
+			name := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if !reached[name] {
+				reached[name] = true
+				todo = append(todo, mentions[name]...)
+			}
+		}
+		has, _ := simd.Features(tier)
+		for _, f := range asmFuncs(t) {
+			if !reached[f.name] {
+				continue
+			}
+			used[f.name] = true
+			needs, _ := simd.Features(tierOf[suffix.FindString(f.name)])
+			assert.Subset(t, has, needs, "set %s leads to %s", set, f.name)
+		}
+	}
+	for _, f := range asmFuncs(t) {
+		assert.True(t, used[f.name], "%s: no set has %s", f.path, f.name)
 	}
 }

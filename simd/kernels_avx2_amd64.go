@@ -2,29 +2,26 @@
 
 package simd
 
-import "math"
-
 //go:generate go run -C _gen . -dir ..
 
-// avx2 needs AVX2, FMA and F16C. Its assembly (written by _gen) takes pointers; the
-// functions here check the lengths and cut long slices, because a call into
-// assembly cannot be preempted.
+// avx2 needs AVX2, FMA and F16C. Its assembly (written by _gen) takes pointers; the functions
+// in assembly.go check the lengths and cut long slices.
 var avx2 = Kernels{
 	Name:           "avx2",
-	Dot:            dotVector,
-	Sum:            sumVector,
-	Max:            maxVector,
-	Axpy:           axpyVector,
-	Add:            addVector,
-	Mul:            mulVector,
-	Scale:          scaleVector,
-	DotRows:        dotRowsVector,
-	AxpyRows:       axpyRowsVector,
-	ExpSub:         expSubVector,
-	SwiGLU:         swiGLUVector,
-	SwiGLUBackward: swiGLUBackwardVector,
-	GELU:           geluVector,
-	GELUBackward:   geluBackwardVector,
+	Dot:            dotOf(dotAVX2),
+	Sum:            sumOf(sumAVX2),
+	Max:            maxOf(maxAVX2),
+	Axpy:           axpyOf(axpyAVX2),
+	Add:            each2(addAVX2),
+	Mul:            each2(mulAVX2),
+	Scale:          scaleOf(scaleAVX2),
+	DotRows:        dotRowsOf(dotRowsAVX2),
+	AxpyRows:       axpyRowsOf(axpyRowsAVX2),
+	ExpSub:         expSubOf(expSubAVX2),
+	SwiGLU:         each3(swiGLUAVX2),
+	SwiGLUBackward: each5(swiGLUBackwardAVX2),
+	GELU:           each2(geluAVX2),
+	GELUBackward:   each3(geluBackwardAVX2),
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
 	ToInt8:         toInt8Vector,
@@ -47,113 +44,9 @@ var avx2 = Kernels{
 	},
 }
 
-func dotVector(x, y []float32) float32 {
-	y = y[:len(x)]
-	var s float32
-	for len(x) > chunk {
-		s += dotAVX2(ptr(x), ptr(y), chunk)
-		x, y = x[chunk:], y[chunk:]
-	}
-	return s + dotAVX2(ptr(x), ptr(y), len(x))
-}
-
-func sumVector(x []float32) float32 {
-	var s float32
-	for len(x) > chunk {
-		s += sumAVX2(ptr(x), chunk)
-		x = x[chunk:]
-	}
-	return s + sumAVX2(ptr(x), len(x))
-}
-
-func maxVector(x []float32) float32 {
-	m := float32(math.Inf(-1))
-	for len(x) > chunk {
-		m = max(m, maxAVX2(ptr(x), chunk))
-		x = x[chunk:]
-	}
-	return max(m, maxAVX2(ptr(x), len(x)))
-}
-
-func axpyVector(y []float32, a float32, x []float32) {
-	x = x[:len(y)]
-	each(len(y), func(i, n int) { axpyAVX2(at(y, i), a, at(x, i), n) })
-}
-
-func addVector(y, x []float32) {
-	x = x[:len(y)]
-	each(len(y), func(i, n int) { addAVX2(at(y, i), at(x, i), n) })
-}
-
-func mulVector(y, x []float32) {
-	x = x[:len(y)]
-	each(len(y), func(i, n int) { mulAVX2(at(y, i), at(x, i), n) })
-}
-
-func scaleVector(y []float32, a float32) {
-	each(len(y), func(i, n int) { scaleAVX2(at(y, i), a, n) })
-}
-
-func dotRowsVector(out, x, rows []float32, stride int) {
-	if len(out) == 0 {
-		return
-	}
-	checkRows(len(out), len(x), rows, stride)
-	step := max(4, chunk/max(1, len(x))&^3)
-	for i := 0; i < len(out); i += step {
-		dotRowsAVX2(at(out, i), min(step, len(out)-i), ptr(x), len(x), at(rows, i*stride), stride)
-	}
-}
-
-func axpyRowsVector(y, a, rows []float32, stride int) {
-	if len(a) == 0 || len(y) == 0 {
-		return
-	}
-	checkRows(len(a), len(y), rows, stride)
-	step := max(1, chunk/len(y))
-	for i := 0; i < len(a); i += step {
-		axpyRowsAVX2(ptr(y), len(y), at(a, i), min(step, len(a)-i), at(rows, i*stride), stride)
-	}
-}
-
-func expSubVector(y, x []float32, sub float32) float32 {
-	x = x[:len(y)]
-	var s float32
-	i := 0
-	for ; len(y)-i > chunk; i += chunk {
-		s += expSubAVX2(at(y, i), at(x, i), sub, chunk)
-	}
-	return s + expSubAVX2(at(y, i), at(x, i), sub, len(y)-i)
-}
-
-func swiGLUVector(y, gate, up []float32) {
-	gate, up = gate[:len(y)], up[:len(y)]
-	each(len(y), func(i, n int) { swiGLUAVX2(at(y, i), at(gate, i), at(up, i), n) })
-}
-
-func swiGLUBackwardVector(dgate, dup, dy, gate, up []float32) {
-	dup, dy, gate, up = dup[:len(dgate)], dy[:len(dgate)], gate[:len(dgate)], up[:len(dgate)]
-	each(len(dgate), func(i, n int) {
-		swiGLUBackwardAVX2(at(dgate, i), at(dup, i), at(dy, i), at(gate, i), at(up, i), n)
-	})
-}
-
-func geluVector(y, x []float32) {
-	x = x[:len(y)]
-	each(len(y), func(i, n int) { geluAVX2(at(y, i), at(x, i), n) })
-}
-
-func geluBackwardVector(dx, dy, x []float32) {
-	dy, x = dy[:len(dx)], x[:len(dx)]
-	each(len(dx), func(i, n int) { geluBackwardAVX2(at(dx, i), at(dy, i), at(x, i), n) })
-}
-
 func adamWVector(w, m, v, g []float32, s *AdamWStep) {
 	m, v, g = m[:len(w)], v[:len(w)], g[:len(w)]
-	c := [10]float32{
-		1 - float32(s.LR*s.Decay), s.LR, s.Beta1, 1 - s.Beta1, s.Beta2, 1 - s.Beta2,
-		1 / s.C1, 1 / s.C2, s.Eps, s.GradScale,
-	}
+	c := s.constants()
 	each(len(w), func(i, n int) { adamWAVX2(at(w, i), at(m, i), at(v, i), at(g, i), n, &c[0]) })
 }
 

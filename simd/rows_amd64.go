@@ -13,3 +13,13 @@ func dotRowsAVX2(out *float32, count int, x *float32, n int, rows *float32, stri
 //
 //go:noescape
 func axpyRowsAVX2(y *float32, n int, a *float32, count int, rows *float32, stride int)
+
+// dotRowsAVX512 sets out[i] = Σ_j rows[i*stride+j]·x[j] for i < count, j < n.
+//
+//go:noescape
+func dotRowsAVX512(out *float32, count int, x *float32, n int, rows *float32, stride int)
+
+// axpyRowsAVX512 adds Σ_i a[i]·rows[i*stride+j] to y[j] for i < count, j < n; count ≥ 1.
+//
+//go:noescape
+func axpyRowsAVX512(y *float32, n int, a *float32, count int, rows *float32, stride int)

@@ -304,3 +304,309 @@ row25:
 done24:
 	VZEROUPPER
 	RET
+
+// func dotRowsAVX512(out *float32, count int, x *float32, n int, rows *float32, stride int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), AX
+	MOVQ count+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ n+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ stride+40(FP), DI
+	SHLQ $0x02, DI
+	LEAQ (DI)(DI*2), R8
+
+rows26:
+	CMPQ   CX, $+4
+	JL     next27
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ   DX, R9
+	MOVQ   SI, R10
+	MOVQ   BX, R11
+
+loop29:
+	CMPQ        R11, $+32
+	JL          next30
+	VMOVUPS     (R9), Z8
+	VFMADD231PS (R10), Z8, Z0
+	VFMADD231PS (R10)(DI*1), Z8, Z2
+	VFMADD231PS (R10)(DI*2), Z8, Z4
+	VFMADD231PS (R10)(R8*1), Z8, Z6
+	VMOVUPS     64(R9), Z8
+	VFMADD231PS 64(R10), Z8, Z1
+	VFMADD231PS 64(R10)(DI*1), Z8, Z3
+	VFMADD231PS 64(R10)(DI*2), Z8, Z5
+	VFMADD231PS 64(R10)(R8*1), Z8, Z7
+	ADDQ        $+128, R9
+	ADDQ        $+128, R10
+	SUBQ        $+32, R11
+	JMP         loop29
+
+next30:
+loop31:
+	CMPQ        R11, $+16
+	JL          next32
+	VMOVUPS     (R9), Z8
+	VFMADD231PS (R10), Z8, Z0
+	VFMADD231PS (R10)(DI*1), Z8, Z2
+	VFMADD231PS (R10)(DI*2), Z8, Z4
+	VFMADD231PS (R10)(R8*1), Z8, Z6
+	ADDQ        $+64, R9
+	ADDQ        $+64, R10
+	SUBQ        $+16, R11
+	JMP         loop31
+
+next32:
+	TESTQ       R11, R11
+	JZ          done28
+	LEAQ        opmasks<>+0(SB), R12
+	KMOVW       (R12)(R11*2), K1
+	VMOVUPS.Z   (R9), K1, Z8
+	VMOVUPS.Z   (R10), K1, Z9
+	VFMADD231PS Z9, Z8, Z0
+	VMOVUPS.Z   (R10)(DI*1), K1, Z9
+	VFMADD231PS Z9, Z8, Z2
+	VMOVUPS.Z   (R10)(DI*2), K1, Z9
+	VFMADD231PS Z9, Z8, Z4
+	VMOVUPS.Z   (R10)(R8*1), K1, Z9
+	VFMADD231PS Z9, Z8, Z6
+
+done28:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VADDPS        Z3, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y0
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y2
+	VADDPS        Y2, Y4, Y2
+	VADDPS        Z7, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y3
+	VADDPS        Y3, Y6, Y3
+	VHADDPS       Y0, Y1, Y1
+	VHADDPS       Y3, Y2, Y2
+	VHADDPS       Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVUPS       X0, (AX)
+	LEAQ          (SI)(DI*4), SI
+	ADDQ          $+16, AX
+	SUBQ          $+4, CX
+	JMP           rows26
+
+next27:
+rows33:
+	CMPQ   CX, $+1
+	JL     next34
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ   DX, R8
+	MOVQ   SI, R9
+	MOVQ   BX, R10
+
+loop36:
+	CMPQ        R10, $+32
+	JL          next37
+	VMOVUPS     (R8), Z2
+	VFMADD231PS (R9), Z2, Z0
+	VMOVUPS     64(R8), Z2
+	VFMADD231PS 64(R9), Z2, Z1
+	ADDQ        $+128, R8
+	ADDQ        $+128, R9
+	SUBQ        $+32, R10
+	JMP         loop36
+
+next37:
+loop38:
+	CMPQ        R10, $+16
+	JL          next39
+	VMOVUPS     (R8), Z2
+	VFMADD231PS (R9), Z2, Z0
+	ADDQ        $+64, R8
+	ADDQ        $+64, R9
+	SUBQ        $+16, R10
+	JMP         loop38
+
+next39:
+	TESTQ       R10, R10
+	JZ          done35
+	LEAQ        opmasks<>+0(SB), R11
+	KMOVW       (R11)(R10*2), K1
+	VMOVUPS.Z   (R8), K1, Z2
+	VMOVUPS.Z   (R9), K1, Z3
+	VFMADD231PS Z3, Z2, Z0
+
+done35:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X0
+	VMOVSS        X0, (AX)
+	ADDQ          DI, SI
+	ADDQ          $+4, AX
+	SUBQ          $+1, CX
+	JMP           rows33
+
+next34:
+	VZEROUPPER
+	RET
+
+DATA opmasks<>+0(SB)/2, $0x0000
+DATA opmasks<>+2(SB)/2, $0x0001
+DATA opmasks<>+4(SB)/2, $0x0003
+DATA opmasks<>+6(SB)/2, $0x0007
+DATA opmasks<>+8(SB)/2, $0x000f
+DATA opmasks<>+10(SB)/2, $0x001f
+DATA opmasks<>+12(SB)/2, $0x003f
+DATA opmasks<>+14(SB)/2, $0x007f
+DATA opmasks<>+16(SB)/2, $0x00ff
+DATA opmasks<>+18(SB)/2, $0x01ff
+DATA opmasks<>+20(SB)/2, $0x03ff
+DATA opmasks<>+22(SB)/2, $0x07ff
+DATA opmasks<>+24(SB)/2, $0x0fff
+DATA opmasks<>+26(SB)/2, $0x1fff
+DATA opmasks<>+28(SB)/2, $0x3fff
+DATA opmasks<>+30(SB)/2, $0x7fff
+DATA opmasks<>+32(SB)/2, $0xffff
+GLOBL opmasks<>(SB), RODATA|NOPTR, $34
+
+// func axpyRowsAVX512(y *float32, n int, a *float32, count int, rows *float32, stride int)
+// Requires: AVX, AVX512F
+TEXT ·axpyRowsAVX512(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ count+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ stride+40(FP), DI
+	SHLQ $0x02, DI
+
+cols40:
+	CMPQ    CX, $+128
+	JL      next41
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	VMOVUPS 256(AX), Z4
+	VMOVUPS 320(AX), Z5
+	VMOVUPS 384(AX), Z6
+	VMOVUPS 448(AX), Z7
+	MOVQ    DX, R8
+	MOVQ    SI, R9
+	MOVQ    BX, R10
+
+row42:
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  (R9), Z8, Z0
+	VFMADD231PS  64(R9), Z8, Z1
+	VFMADD231PS  128(R9), Z8, Z2
+	VFMADD231PS  192(R9), Z8, Z3
+	VFMADD231PS  256(R9), Z8, Z4
+	VFMADD231PS  320(R9), Z8, Z5
+	VFMADD231PS  384(R9), Z8, Z6
+	VFMADD231PS  448(R9), Z8, Z7
+	ADDQ         $+4, R8
+	ADDQ         DI, R9
+	DECQ         R10
+	JNZ          row42
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	ADDQ         $+512, AX
+	ADDQ         $+512, SI
+	SUBQ         $+128, CX
+	JMP          cols40
+
+next41:
+cols43:
+	CMPQ    CX, $+64
+	JL      next44
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	MOVQ    DX, R8
+	MOVQ    SI, R9
+	MOVQ    BX, R10
+
+row45:
+	VBROADCASTSS (R8), Z4
+	VFMADD231PS  (R9), Z4, Z0
+	VFMADD231PS  64(R9), Z4, Z1
+	VFMADD231PS  128(R9), Z4, Z2
+	VFMADD231PS  192(R9), Z4, Z3
+	ADDQ         $+4, R8
+	ADDQ         DI, R9
+	DECQ         R10
+	JNZ          row45
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	ADDQ         $+256, AX
+	ADDQ         $+256, SI
+	SUBQ         $+64, CX
+	JMP          cols43
+
+next44:
+cols46:
+	CMPQ    CX, $+16
+	JL      next47
+	VMOVUPS (AX), Z0
+	MOVQ    DX, R8
+	MOVQ    SI, R9
+	MOVQ    BX, R10
+
+row48:
+	VBROADCASTSS (R8), Z1
+	VFMADD231PS  (R9), Z1, Z0
+	ADDQ         $+4, R8
+	ADDQ         DI, R9
+	DECQ         R10
+	JNZ          row48
+	VMOVUPS      Z0, (AX)
+	ADDQ         $+64, AX
+	ADDQ         $+64, SI
+	SUBQ         $+16, CX
+	JMP          cols46
+
+next47:
+	TESTQ     CX, CX
+	JZ        done49
+	LEAQ      opmasks<>+0(SB), R8
+	KMOVW     (R8)(CX*2), K1
+	VMOVUPS.Z (AX), K1, Z0
+	MOVQ      DX, CX
+	MOVQ      SI, DX
+
+row50:
+	VBROADCASTSS (CX), Z1
+	VMOVUPS.Z    (DX), K1, Z2
+	VFMADD231PS  Z2, Z1, Z0
+	ADDQ         $+4, CX
+	ADDQ         DI, DX
+	DECQ         BX
+	JNZ          row50
+	VMOVUPS      Z0, K1, (AX)
+
+done49:
+	VZEROUPPER
+	RET

@@ -43,3 +43,43 @@ func scaleAVX2(y *float32, a float32, n int)
 //
 //go:noescape
 func roundBF16AVX2(y *float32, x *float32, n int)
+
+// dotAVX512 returns Σ x[i]·y[i].
+//
+//go:noescape
+func dotAVX512(x *float32, y *float32, n int) float32
+
+// sumAVX512 returns Σ x[i].
+//
+//go:noescape
+func sumAVX512(x *float32, n int) float32
+
+// maxAVX512 returns the largest x[i], -Inf if n = 0, NaN if there is one.
+//
+//go:noescape
+func maxAVX512(x *float32, n int) float32
+
+// axpyAVX512 adds a·x to y.
+//
+//go:noescape
+func axpyAVX512(y *float32, a float32, x *float32, n int)
+
+// addAVX512 adds x to y.
+//
+//go:noescape
+func addAVX512(y *float32, x *float32, n int)
+
+// mulAVX512 multiplies y by x.
+//
+//go:noescape
+func mulAVX512(y *float32, x *float32, n int)
+
+// scaleAVX512 multiplies y by a.
+//
+//go:noescape
+func scaleAVX512(y *float32, a float32, n int)
+
+// roundBF16AVX512 sets y[i] to x[i] rounded to bfloat16, ties to even.
+//
+//go:noescape
+func roundBF16AVX512(y *float32, x *float32, n int)

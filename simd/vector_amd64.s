@@ -152,39 +152,39 @@ TEXT ·maxAVX2(SB), NOSPLIT, $0-20
 	MOVQ    n+8(FP), CX
 
 loop12:
-	CMPQ    CX, $+32
-	JL      next13
-	VMOVUPS (AX), Y5
-	VCMPPS  $0x03, Y5, Y5, Y6
-	VORPS   Y6, Y4, Y4
-	VMAXPS  Y5, Y0, Y0
-	VMOVUPS 32(AX), Y5
-	VCMPPS  $0x03, Y5, Y5, Y6
-	VORPS   Y6, Y4, Y4
-	VMAXPS  Y5, Y1, Y1
-	VMOVUPS 64(AX), Y5
-	VCMPPS  $0x03, Y5, Y5, Y6
-	VORPS   Y6, Y4, Y4
-	VMAXPS  Y5, Y2, Y2
-	VMOVUPS 96(AX), Y5
-	VCMPPS  $0x03, Y5, Y5, Y6
-	VORPS   Y6, Y4, Y4
-	VMAXPS  Y5, Y3, Y3
-	ADDQ    $+128, AX
-	SUBQ    $+32, CX
-	JMP     loop12
+	CMPQ      CX, $+32
+	JL        next13
+	VMOVUPS   (AX), Y5
+	VCMPPS    $0x03, Y5, Y5, Y6
+	VBLENDVPS Y6, cffffffff<>+0(SB), Y4, Y4
+	VMAXPS    Y5, Y0, Y0
+	VMOVUPS   32(AX), Y5
+	VCMPPS    $0x03, Y5, Y5, Y6
+	VBLENDVPS Y6, cffffffff<>+0(SB), Y4, Y4
+	VMAXPS    Y5, Y1, Y1
+	VMOVUPS   64(AX), Y5
+	VCMPPS    $0x03, Y5, Y5, Y6
+	VBLENDVPS Y6, cffffffff<>+0(SB), Y4, Y4
+	VMAXPS    Y5, Y2, Y2
+	VMOVUPS   96(AX), Y5
+	VCMPPS    $0x03, Y5, Y5, Y6
+	VBLENDVPS Y6, cffffffff<>+0(SB), Y4, Y4
+	VMAXPS    Y5, Y3, Y3
+	ADDQ      $+128, AX
+	SUBQ      $+32, CX
+	JMP       loop12
 
 next13:
 loop14:
-	CMPQ    CX, $+8
-	JL      next15
-	VMOVUPS (AX), Y5
-	VCMPPS  $0x03, Y5, Y5, Y6
-	VORPS   Y6, Y4, Y4
-	VMAXPS  Y5, Y0, Y0
-	ADDQ    $+32, AX
-	SUBQ    $+8, CX
-	JMP     loop14
+	CMPQ      CX, $+8
+	JL        next15
+	VMOVUPS   (AX), Y5
+	VCMPPS    $0x03, Y5, Y5, Y6
+	VBLENDVPS Y6, cffffffff<>+0(SB), Y4, Y4
+	VMAXPS    Y5, Y0, Y0
+	ADDQ      $+32, AX
+	SUBQ      $+8, CX
+	JMP       loop14
 
 next15:
 	TESTQ      CX, CX
@@ -197,7 +197,7 @@ next15:
 	VMOVUPS    cff800000<>+0(SB), Y7
 	VBLENDVPS  Y5, Y6, Y7, Y6
 	VCMPPS     $0x03, Y6, Y6, Y5
-	VORPS      Y5, Y4, Y4
+	VBLENDVPS  Y5, cffffffff<>+0(SB), Y4, Y4
 	VMAXPS     Y6, Y0, Y0
 
 done11:
@@ -213,7 +213,7 @@ done11:
 	VMOVMSKPS    Y4, AX
 	TESTL        AX, AX
 	JZ           done16
-	VMOVUPS      c7fc00000<>+0(SB), X1
+	VMOVSS       c7fc00000<>+0(SB), X1
 
 done16:
 	MOVSS X1, ret+16(FP)
@@ -229,6 +229,16 @@ DATA cff800000<>+20(SB)/4, $0xff800000
 DATA cff800000<>+24(SB)/4, $0xff800000
 DATA cff800000<>+28(SB)/4, $0xff800000
 GLOBL cff800000<>(SB), RODATA|NOPTR, $32
+
+DATA cffffffff<>+0(SB)/4, $0xffffffff
+DATA cffffffff<>+4(SB)/4, $0xffffffff
+DATA cffffffff<>+8(SB)/4, $0xffffffff
+DATA cffffffff<>+12(SB)/4, $0xffffffff
+DATA cffffffff<>+16(SB)/4, $0xffffffff
+DATA cffffffff<>+20(SB)/4, $0xffffffff
+DATA cffffffff<>+24(SB)/4, $0xffffffff
+DATA cffffffff<>+28(SB)/4, $0xffffffff
+GLOBL cffffffff<>(SB), RODATA|NOPTR, $32
 
 DATA c7fc00000<>+0(SB)/4, $0x7fc00000
 DATA c7fc00000<>+4(SB)/4, $0x7fc00000
@@ -484,24 +494,24 @@ loop38:
 	CMPQ      DX, $+16
 	JL        next39
 	VMOVUPS   (CX), Y0
-	VCMPPS    $0x03, Y0, Y0, Y2
 	VPSRLD    $0x10, Y0, Y1
-	VPAND     c00000001<>+0(SB), Y1, Y1
+	VANDPS    c00000001<>+0(SB), Y1, Y1
 	VPADDD    c00007fff<>+0(SB), Y1, Y1
 	VPADDD    Y0, Y1, Y1
-	VPOR      c00400000<>+0(SB), Y0, Y0
-	VBLENDVPS Y2, Y0, Y1, Y1
-	VPAND     cffff0000<>+0(SB), Y1, Y1
+	VORPS     c00400000<>+0(SB), Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y0
+	VBLENDVPS Y0, Y2, Y1, Y1
+	VANDPS    cffff0000<>+0(SB), Y1, Y1
 	VMOVUPS   Y1, (AX)
 	VMOVUPS   32(CX), Y0
-	VCMPPS    $0x03, Y0, Y0, Y2
 	VPSRLD    $0x10, Y0, Y1
-	VPAND     c00000001<>+0(SB), Y1, Y1
+	VANDPS    c00000001<>+0(SB), Y1, Y1
 	VPADDD    c00007fff<>+0(SB), Y1, Y1
 	VPADDD    Y0, Y1, Y1
-	VPOR      c00400000<>+0(SB), Y0, Y0
-	VBLENDVPS Y2, Y0, Y1, Y1
-	VPAND     cffff0000<>+0(SB), Y1, Y1
+	VORPS     c00400000<>+0(SB), Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y0
+	VBLENDVPS Y0, Y2, Y1, Y1
+	VANDPS    cffff0000<>+0(SB), Y1, Y1
 	VMOVUPS   Y1, 32(AX)
 	ADDQ      $+64, AX
 	ADDQ      $+64, CX
@@ -513,14 +523,14 @@ loop40:
 	CMPQ      DX, $+8
 	JL        next41
 	VMOVUPS   (CX), Y0
-	VCMPPS    $0x03, Y0, Y0, Y2
 	VPSRLD    $0x10, Y0, Y1
-	VPAND     c00000001<>+0(SB), Y1, Y1
+	VANDPS    c00000001<>+0(SB), Y1, Y1
 	VPADDD    c00007fff<>+0(SB), Y1, Y1
 	VPADDD    Y0, Y1, Y1
-	VPOR      c00400000<>+0(SB), Y0, Y0
-	VBLENDVPS Y2, Y0, Y1, Y1
-	VPAND     cffff0000<>+0(SB), Y1, Y1
+	VORPS     c00400000<>+0(SB), Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y0
+	VBLENDVPS Y0, Y2, Y1, Y1
+	VANDPS    cffff0000<>+0(SB), Y1, Y1
 	VMOVUPS   Y1, (AX)
 	ADDQ      $+32, AX
 	ADDQ      $+32, CX
@@ -535,14 +545,14 @@ next41:
 	VMOVDQU    32(BX)(DX*4), Y0
 	NEGQ       DX
 	VMASKMOVPS (CX), Y0, Y1
-	VCMPPS     $0x03, Y1, Y1, Y3
 	VPSRLD     $0x10, Y1, Y2
-	VPAND      c00000001<>+0(SB), Y2, Y2
+	VANDPS     c00000001<>+0(SB), Y2, Y2
 	VPADDD     c00007fff<>+0(SB), Y2, Y2
 	VPADDD     Y1, Y2, Y2
-	VPOR       c00400000<>+0(SB), Y1, Y1
-	VBLENDVPS  Y3, Y1, Y2, Y2
-	VPAND      cffff0000<>+0(SB), Y2, Y2
+	VORPS      c00400000<>+0(SB), Y1, Y3
+	VCMPPS     $0x03, Y1, Y1, Y1
+	VBLENDVPS  Y1, Y3, Y2, Y2
+	VANDPS     cffff0000<>+0(SB), Y2, Y2
 	VMASKMOVPS Y2, Y0, (AX)
 
 done37:
@@ -588,3 +598,525 @@ DATA cffff0000<>+20(SB)/4, $0xffff0000
 DATA cffff0000<>+24(SB)/4, $0xffff0000
 DATA cffff0000<>+28(SB)/4, $0xffff0000
 GLOBL cffff0000<>(SB), RODATA|NOPTR, $32
+
+// func dotAVX512(x *float32, y *float32, n int) float32
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·dotAVX512(SB), NOSPLIT, $0-28
+	MOVQ   x+0(FP), AX
+	MOVQ   y+8(FP), CX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   n+16(FP), DX
+
+loop43:
+	CMPQ        DX, $+64
+	JL          next44
+	VMOVUPS     (AX), Z4
+	VFMADD231PS (CX), Z4, Z0
+	VMOVUPS     64(AX), Z4
+	VFMADD231PS 64(CX), Z4, Z1
+	VMOVUPS     128(AX), Z4
+	VFMADD231PS 128(CX), Z4, Z2
+	VMOVUPS     192(AX), Z4
+	VFMADD231PS 192(CX), Z4, Z3
+	ADDQ        $+256, AX
+	ADDQ        $+256, CX
+	SUBQ        $+64, DX
+	JMP         loop43
+
+next44:
+loop45:
+	CMPQ        DX, $+16
+	JL          next46
+	VMOVUPS     (AX), Z4
+	VFMADD231PS (CX), Z4, Z0
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	SUBQ        $+16, DX
+	JMP         loop45
+
+next46:
+	TESTQ       DX, DX
+	JZ          done42
+	LEAQ        opmasks<>+0(SB), BX
+	KMOVW       (BX)(DX*2), K1
+	VMOVUPS.Z   (AX), K1, Z4
+	VMOVUPS.Z   (CX), K1, Z5
+	VFMADD231PS Z5, Z4, Z0
+
+done42:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDSS        X0, X1, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA opmasks<>+0(SB)/2, $0x0000
+DATA opmasks<>+2(SB)/2, $0x0001
+DATA opmasks<>+4(SB)/2, $0x0003
+DATA opmasks<>+6(SB)/2, $0x0007
+DATA opmasks<>+8(SB)/2, $0x000f
+DATA opmasks<>+10(SB)/2, $0x001f
+DATA opmasks<>+12(SB)/2, $0x003f
+DATA opmasks<>+14(SB)/2, $0x007f
+DATA opmasks<>+16(SB)/2, $0x00ff
+DATA opmasks<>+18(SB)/2, $0x01ff
+DATA opmasks<>+20(SB)/2, $0x03ff
+DATA opmasks<>+22(SB)/2, $0x07ff
+DATA opmasks<>+24(SB)/2, $0x0fff
+DATA opmasks<>+26(SB)/2, $0x1fff
+DATA opmasks<>+28(SB)/2, $0x3fff
+DATA opmasks<>+30(SB)/2, $0x7fff
+DATA opmasks<>+32(SB)/2, $0xffff
+GLOBL opmasks<>(SB), RODATA|NOPTR, $34
+
+// func sumAVX512(x *float32, n int) float32
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·sumAVX512(SB), NOSPLIT, $0-20
+	MOVQ   x+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   n+8(FP), CX
+
+loop48:
+	CMPQ    CX, $+64
+	JL      next49
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(AX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(AX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(AX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     loop48
+
+next49:
+loop50:
+	CMPQ    CX, $+16
+	JL      next51
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     loop50
+
+next51:
+	TESTQ     CX, CX
+	JZ        done47
+	LEAQ      opmasks<>+0(SB), DX
+	KMOVW     (DX)(CX*2), K1
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+
+done47:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VHADDPS       Y1, Y1, Y1
+	VHADDPS       Y1, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDSS        X0, X1, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func maxAVX512(x *float32, n int) float32
+// Requires: AVX, AVX512DQ, AVX512F, SSE
+TEXT ·maxAVX512(SB), NOSPLIT, $0-20
+	VBROADCASTSS cffffffff<>+0(SB), Z7
+	VBROADCASTSS cff800000<>+0(SB), Z1
+	MOVQ         x+0(FP), AX
+	VMOVUPS      Z1, Z0
+	VMOVUPS      Z1, Z2
+	VMOVUPS      Z1, Z3
+	VMOVUPS      Z1, Z4
+	VXORPS       Z5, Z5, Z5
+	MOVQ         n+8(FP), CX
+
+loop53:
+	CMPQ      CX, $+64
+	JL        next54
+	VMOVUPS   (AX), Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z0, Z0
+	VMOVUPS   64(AX), Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z2, Z2
+	VMOVUPS   128(AX), Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z3, Z3
+	VMOVUPS   192(AX), Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z4, Z4
+	ADDQ      $+256, AX
+	SUBQ      $+64, CX
+	JMP       loop53
+
+next54:
+loop55:
+	CMPQ      CX, $+16
+	JL        next56
+	VMOVUPS   (AX), Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z0, Z0
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       loop55
+
+next56:
+	TESTQ     CX, CX
+	JZ        done52
+	LEAQ      opmasks<>+0(SB), DX
+	KMOVW     (DX)(CX*2), K1
+	VMOVUPS.Z (AX), K1, Z6
+	VBLENDMPS Z6, Z1, K1, Z6
+	VCMPPS    $0x03, Z6, Z6, K1
+	VBLENDMPS Z7, Z5, K1, Z5
+	VMAXPS    Z6, Z0, Z0
+
+done52:
+	VMAXPS        Z3, Z0, Z0
+	VMAXPS        Z4, Z2, Z2
+	VMAXPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VMAXPS        X0, X1, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X0, X1, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X0, X1, X0
+	VPMOVD2M      Z5, K1
+	KMOVW         K1, AX
+	TESTL         AX, AX
+	JZ            done57
+	VMOVSS        c7fc00000<>+0(SB), X0
+
+done57:
+	MOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func axpyAVX512(y *float32, a float32, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·axpyAVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSS a+8(FP), Z0
+	MOVQ         y+0(FP), AX
+	MOVQ         x+16(FP), CX
+	MOVQ         n+24(FP), DX
+
+loop59:
+	CMPQ        DX, $+64
+	JL          next60
+	VMOVUPS     (AX), Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (AX)
+	VMOVUPS     64(AX), Z1
+	VMOVUPS     64(CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     128(AX), Z1
+	VMOVUPS     128(CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 128(AX)
+	VMOVUPS     192(AX), Z1
+	VMOVUPS     192(CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 192(AX)
+	ADDQ        $+256, AX
+	ADDQ        $+256, CX
+	SUBQ        $+64, DX
+	JMP         loop59
+
+next60:
+loop61:
+	CMPQ        DX, $+16
+	JL          next62
+	VMOVUPS     (AX), Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (AX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	SUBQ        $+16, DX
+	JMP         loop61
+
+next62:
+	TESTQ       DX, DX
+	JZ          done58
+	LEAQ        opmasks<>+0(SB), BX
+	KMOVW       (BX)(DX*2), K1
+	VMOVUPS.Z   (AX), K1, Z1
+	VMOVUPS.Z   (CX), K1, Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, K1, (AX)
+
+done58:
+	VZEROUPPER
+	RET
+
+// func addAVX512(y *float32, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·addAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop64:
+	CMPQ    DX, $+64
+	JL      next65
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	VMOVUPS 64(AX), Z0
+	VMOVUPS 64(CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)
+	VMOVUPS 128(AX), Z0
+	VMOVUPS 128(CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)
+	VMOVUPS 192(AX), Z0
+	VMOVUPS 192(CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)
+	ADDQ    $+256, AX
+	ADDQ    $+256, CX
+	SUBQ    $+64, DX
+	JMP     loop64
+
+next65:
+loop66:
+	CMPQ    DX, $+16
+	JL      next67
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	SUBQ    $+16, DX
+	JMP     loop66
+
+next67:
+	TESTQ     DX, DX
+	JZ        done63
+	LEAQ      opmasks<>+0(SB), BX
+	KMOVW     (BX)(DX*2), K1
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z (CX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)
+
+done63:
+	VZEROUPPER
+	RET
+
+// func mulAVX512(y *float32, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·mulAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop69:
+	CMPQ    DX, $+64
+	JL      next70
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	VMOVUPS 64(AX), Z0
+	VMOVUPS 64(CX), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)
+	VMOVUPS 128(AX), Z0
+	VMOVUPS 128(CX), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)
+	VMOVUPS 192(AX), Z0
+	VMOVUPS 192(CX), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)
+	ADDQ    $+256, AX
+	ADDQ    $+256, CX
+	SUBQ    $+64, DX
+	JMP     loop69
+
+next70:
+loop71:
+	CMPQ    DX, $+16
+	JL      next72
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VMULPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	SUBQ    $+16, DX
+	JMP     loop71
+
+next72:
+	TESTQ     DX, DX
+	JZ        done68
+	LEAQ      opmasks<>+0(SB), BX
+	KMOVW     (BX)(DX*2), K1
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z (CX), K1, Z1
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)
+
+done68:
+	VZEROUPPER
+	RET
+
+// func scaleAVX512(y *float32, a float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·scaleAVX512(SB), NOSPLIT, $0-24
+	VBROADCASTSS a+8(FP), Z0
+	MOVQ         y+0(FP), AX
+	MOVQ         n+16(FP), CX
+
+loop74:
+	CMPQ    CX, $+64
+	JL      next75
+	VMOVUPS (AX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, (AX)
+	VMOVUPS 64(AX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS 128(AX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 128(AX)
+	VMOVUPS 192(AX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 192(AX)
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     loop74
+
+next75:
+loop76:
+	CMPQ    CX, $+16
+	JL      next77
+	VMOVUPS (AX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, (AX)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     loop76
+
+next77:
+	TESTQ     CX, CX
+	JZ        done73
+	LEAQ      opmasks<>+0(SB), DX
+	KMOVW     (DX)(CX*2), K1
+	VMOVUPS.Z (AX), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (AX)
+
+done73:
+	VZEROUPPER
+	RET
+
+// func roundBF16AVX512(y *float32, x *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·roundBF16AVX512(SB), NOSPLIT, $0-24
+	VBROADCASTSS cffff0000<>+0(SB), Z6
+	VBROADCASTSS c00400000<>+0(SB), Z5
+	VBROADCASTSS c00007fff<>+0(SB), Z3
+	VBROADCASTSS c00000001<>+0(SB), Z2
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+
+loop79:
+	CMPQ      DX, $+32
+	JL        next80
+	VMOVUPS   (CX), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VANDPS    Z2, Z1, Z1
+	VPADDD    Z3, Z1, Z1
+	VPADDD    Z0, Z1, Z1
+	VORPS     Z5, Z0, Z4
+	VCMPPS    $0x03, Z0, Z0, K1
+	VBLENDMPS Z4, Z1, K1, Z1
+	VANDPS    Z6, Z1, Z1
+	VMOVUPS   Z1, (AX)
+	VMOVUPS   64(CX), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VANDPS    Z2, Z1, Z1
+	VPADDD    Z3, Z1, Z1
+	VPADDD    Z0, Z1, Z1
+	VORPS     Z5, Z0, Z4
+	VCMPPS    $0x03, Z0, Z0, K1
+	VBLENDMPS Z4, Z1, K1, Z1
+	VANDPS    Z6, Z1, Z1
+	VMOVUPS   Z1, 64(AX)
+	ADDQ      $+128, AX
+	ADDQ      $+128, CX
+	SUBQ      $+32, DX
+	JMP       loop79
+
+next80:
+loop81:
+	CMPQ      DX, $+16
+	JL        next82
+	VMOVUPS   (CX), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VANDPS    Z2, Z1, Z1
+	VPADDD    Z3, Z1, Z1
+	VPADDD    Z0, Z1, Z1
+	VORPS     Z5, Z0, Z4
+	VCMPPS    $0x03, Z0, Z0, K1
+	VBLENDMPS Z4, Z1, K1, Z1
+	VANDPS    Z6, Z1, Z1
+	VMOVUPS   Z1, (AX)
+	ADDQ      $+64, AX
+	ADDQ      $+64, CX
+	SUBQ      $+16, DX
+	JMP       loop81
+
+next82:
+	TESTQ     DX, DX
+	JZ        done78
+	LEAQ      opmasks<>+0(SB), BX
+	KMOVW     (BX)(DX*2), K1
+	VMOVUPS.Z (CX), K1, Z0
+	VPSRLD    $0x10, Z0, Z1
+	VANDPS    Z2, Z1, Z1
+	VPADDD    Z3, Z1, Z1
+	VPADDD    Z0, Z1, Z1
+	VORPS     Z5, Z0, Z2
+	VCMPPS    $0x03, Z0, Z0, K2
+	VBLENDMPS Z2, Z1, K2, Z1
+	VANDPS    Z6, Z1, Z1
+	VMOVUPS   Z1, K1, (AX)
+
+done78:
+	VZEROUPPER
+	RET

@@ -6,10 +6,10 @@ import (
 )
 
 func adamw(g *gen) {
-	g.fn("adamWAVX2", "func(w, m, v, grad *float32, n int, s *float32)", "is AdamW.")
+	g.fn("adamW"+g.isa, "func(w, m, v, grad *float32, n int, s *float32)", "is AdamW.")
 	s := g.arg("s")
 	c := func(i int) reg.VecVirtual {
-		y := g.YMM()
+		y := g.vec()
 		g.VBROADCASTSS(operand.Mem{Base: s, Disp: 4 * i}, y)
 		return y
 	}

@@ -6,17 +6,40 @@ import (
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+	"github.com/mmcloughlin/avo/x86"
 )
 
-// gen is an avo file with what all our functions need.
+// gen is an avo file with what all our functions need. A program that names its
+// functions with isa and has vectors by vec, constants by bits and masks by loop is
+// written for AVX2 and for AVX-512, where a vector has 16 numbers, a constant is in a
+// register, and a mask in one of K1 to K7.
 type gen struct {
 	*build.Context
+	isa    string // AVX2 or AVX512
 	labels int
-	consts map[uint32]operand.Mem
-	masks  *operand.Mem
-	shifts *operand.Mem
+	tables map[string]operand.Mem
+	loaded map[uint32]reg.VecVirtual // constants that the function has in registers
+}
+
+func (g *gen) wide() bool { return g.isa == "AVX512" }
+
+// size returns the bytes of a vector.
+func (g *gen) size() int {
+	if g.wide() {
+		return 64
+	}
+	return 32
+}
+
+// vec returns a new vector.
+func (g *gen) vec() reg.VecVirtual {
+	if g.wide() {
+		return g.ZMM()
+	}
+	return g.YMM()
 }
 
 // rodata marks constants.
@@ -24,6 +47,7 @@ const rodata = attr.RODATA | attr.NOPTR
 
 // fn begins a function. Its body ends with end.
 func (g *gen) fn(name, signature, doc string) {
+	g.loaded = map[uint32]reg.VecVirtual{}
 	g.Function(name)
 	g.Attributes(attr.NOSPLIT)
 	g.Pragma("noescape")
@@ -59,61 +83,88 @@ func (g *gen) label(name string) string {
 
 func ref(l string) operand.Op { return operand.LabelRef(l) }
 
-// bits returns 8 copies of a word in memory.
-func (g *gen) bits(w uint32) operand.Mem {
-	if m, ok := g.consts[w]; ok {
-		return m
+// table returns n constants in memory.
+func (g *gen) table(name string, n int, value func(i int) operand.Constant) operand.Mem {
+	m, ok := g.tables[name]
+	if !ok {
+		m = g.StaticGlobal(name)
+		g.DataAttributes(rodata)
+		for i := range n {
+			g.AddDatum(i*value(i).Bytes(), value(i))
+		}
+		g.tables[name] = m
 	}
-	m := g.StaticGlobal(fmt.Sprintf("c%08x", w))
-	g.DataAttributes(rodata)
-	for i := range 8 {
-		g.AddDatum(4*i, operand.U32(w))
-	}
-	if g.consts == nil {
-		g.consts = map[uint32]operand.Mem{}
-	}
-	g.consts[w] = m
 	return m
 }
 
-// f32 returns 8 copies of a number in memory.
-func (g *gen) f32(v float64) operand.Mem { return g.bits(math.Float32bits(float32(v))) }
+// word returns 8 copies of a word in memory.
+func (g *gen) word(w uint32) operand.Mem {
+	return g.table(fmt.Sprintf("c%08x", w), 8, func(int) operand.Constant { return operand.U32(w) })
+}
+
+// bits returns a vector of copies of a word: in memory, or with AVX-512 in a register
+// that is loaded where the function begins.
+func (g *gen) bits(w uint32) operand.Op {
+	m := g.word(w)
+	if !g.wide() {
+		return m
+	}
+	z, ok := g.loaded[w]
+	if !ok {
+		z = g.ZMM()
+		g.loaded[w] = z
+		load, err := x86.VBROADCASTSS(m, z)
+		if err != nil {
+			panic(err)
+		}
+		file, _ := g.Result()
+		fns := file.Functions()
+		fn := fns[len(fns)-1]
+		fn.Nodes = append([]ir.Node{load}, fn.Nodes...)
+	}
+	return z
+}
+
+// f32 is bits of a number.
+func (g *gen) f32(v float64) operand.Op { return g.bits(math.Float32bits(float32(v))) }
 
 // zero returns a cleared vector.
 func (g *gen) zero() reg.VecVirtual {
-	y := g.YMM()
+	y := g.vec()
 	g.VXORPS(y, y, y)
 	return y
 }
 
-// mask returns a vector whose first n lanes, 0 ≤ n ≤ 8, are all ones and whose others are 0.
-func (g *gen) mask(n reg.GPVirtual) reg.VecVirtual {
-	if g.masks == nil {
-		m := g.StaticGlobal("masks")
-		g.DataAttributes(rodata)
-		for i := range 16 {
-			w := uint32(0)
-			if i < 8 {
-				w = 0xffffffff
-			}
-			g.AddDatum(4*i, operand.U32(w))
-		}
-		g.masks = &m
+// mask returns a mask of the first n lanes, 0 ≤ n ≤ 8 (AVX-512: 16): a vector in which
+// they are all ones and the others 0, or a K register.
+func (g *gen) mask(n reg.GPVirtual) reg.Virtual {
+	p := g.GP64()
+	if g.wide() {
+		g.LEAQ(g.table("opmasks", 17, func(i int) operand.Constant { return operand.U16(1<<i - 1) }), p)
+		k := g.K()
+		g.KMOVW(operand.Mem{Base: p, Index: n, Scale: 2}, k)
+		return k
 	}
-	p, y := g.GP64(), g.YMM()
-	g.LEAQ(*g.masks, p)
+	g.LEAQ(g.table("masks", 16, func(i int) operand.Constant {
+		if i < 8 {
+			return operand.U32(0xffffffff)
+		}
+		return operand.U32(0)
+	}), p)
 	g.NEGQ(n)
+	y := g.YMM()
 	g.VMOVDQU(operand.Mem{Base: p, Index: n, Scale: 4, Disp: 32}, y)
 	g.NEGQ(n)
 	return y
 }
 
-// lanes is where a step of a loop over slices works: 8 numbers, or the masked ones.
+// lanes is where a step of a loop over slices works: a vector of numbers, or the
+// masked ones.
 type lanes struct {
 	g    *gen
 	unit int // which of the unrolled copies this is
 	off  int // in bytes
-	mask reg.VecVirtual
+	mask reg.Virtual
 }
 
 func (l lanes) masked() bool { return l.mask != nil }
@@ -122,41 +173,81 @@ func (l lanes) masked() bool { return l.mask != nil }
 func (l lanes) at(p reg.Register) operand.Mem { return operand.Mem{Base: p, Disp: l.off} }
 
 // load returns the numbers at p; masked lanes are 0.
-func (l lanes) load(p reg.Register) reg.VecVirtual {
-	y := l.g.YMM()
-	if l.masked() {
-		l.g.VMASKMOVPS(l.at(p), l.mask, y)
-	} else {
-		l.g.VMOVUPS(l.at(p), y)
+func (l lanes) load(p reg.Register) reg.VecVirtual { return l.loadMem(l.at(p)) }
+
+func (l lanes) loadMem(m operand.Mem) reg.VecVirtual {
+	y := l.g.vec()
+	switch {
+	case !l.masked():
+		l.g.VMOVUPS(m, y)
+	case l.g.wide():
+		l.g.VMOVUPS_Z(m, l.mask, y)
+	default:
+		l.g.VMASKMOVPS(m, l.mask, y)
 	}
 	return y
 }
 
 // store writes y to p, without the masked lanes.
 func (l lanes) store(y reg.VecVirtual, p reg.Register) {
-	if l.masked() {
-		l.g.VMASKMOVPS(y, l.mask, l.at(p))
-	} else {
+	switch {
+	case !l.masked():
 		l.g.VMOVUPS(y, l.at(p))
+	case l.g.wide():
+		l.g.VMOVUPS(y, l.mask, l.at(p))
+	default:
+		l.g.VMASKMOVPS(y, l.mask, l.at(p))
 	}
 }
 
-// loop runs body over n numbers: unroll steps of 8 at a time, then one, then the
-// rest under a mask. It moves the pointers and destroys n.
+// fill replaces the lanes of y that are masked by those of v.
+func (l lanes) fill(v operand.Op, y reg.VecVirtual) {
+	if l.g.wide() {
+		l.g.VBLENDMPS(y, v, l.mask, y)
+		return
+	}
+	t := l.g.YMM()
+	l.g.VMOVUPS(v, t)
+	l.g.VBLENDVPS(l.mask, y, t, y)
+}
+
+// where replaces the lanes of y in which a and b compare as c (the operand of VCMPPS)
+// says, a c b, by those of v, or by 0 if v is nil.
+func (g *gen) where(c operand.U8, a, b, v operand.Op, y reg.VecVirtual) {
+	if g.wide() {
+		if v == nil {
+			v = g.zero()
+		}
+		k := g.K()
+		g.VCMPPS(c, b, a, k)
+		g.VBLENDMPS(v, y, k, y)
+		return
+	}
+	t := g.YMM()
+	g.VCMPPS(c, b, a, t)
+	if v == nil {
+		g.VANDNPS(y, t, y)
+	} else {
+		g.VBLENDVPS(t, v, y, y)
+	}
+}
+
+// loop runs body over n numbers: unroll vectors at a time, then one, then the rest
+// under a mask. It moves the pointers and destroys n.
 func (g *gen) loop(n reg.GPVirtual, unroll int, ptrs []reg.GPVirtual, body func(l lanes)) {
-	done := g.label("done")
+	done, size := g.label("done"), g.size()
 	for u := unroll; ; u = 1 {
 		top, next := g.label("loop"), g.label("next")
 		g.Label(top)
-		g.CMPQ(n, operand.I32(8*u))
+		g.CMPQ(n, operand.I32(size/4*u))
 		g.JL(ref(next))
 		for i := range u {
-			body(lanes{g: g, unit: i, off: 32 * i})
+			body(lanes{g: g, unit: i, off: size * i})
 		}
 		for _, p := range ptrs {
-			g.ADDQ(operand.I32(32*u), p)
+			g.ADDQ(operand.I32(size*u), p)
 		}
-		g.SUBQ(operand.I32(8*u), n)
+		g.SUBQ(operand.I32(size/4*u), n)
 		g.JMP(ref(top))
 		g.Label(next)
 		if u == 1 {
@@ -184,7 +275,7 @@ func (g *gen) broadcast(name string) reg.VecVirtual {
 	if err != nil {
 		panic(err)
 	}
-	y := g.YMM()
+	y := g.vec()
 	g.VBROADCASTSS(a.Addr, y)
 	return y
 }
@@ -199,8 +290,20 @@ func (g *gen) sumTree(accs []reg.VecVirtual) reg.VecVirtual {
 	return accs[0]
 }
 
-// sumLanes returns the sum of y's lanes: ((0+1)+(2+3)) + ((4+5)+(6+7)).
+// fold returns the 8 lanes of y, or with AVX-512 its halves combined by op.
+func (g *gen) fold(y reg.VecVirtual, op func(ops ...operand.Op)) reg.VecVirtual {
+	if !g.wide() {
+		return y
+	}
+	h := g.YMM()
+	g.VEXTRACTF64X4(operand.U8(1), y, h)
+	op(h, y.AsY(), h)
+	return h
+}
+
+// sumLanes returns the sum of y's lanes, folded: ((0+1)+(2+3)) + ((4+5)+(6+7)).
 func (g *gen) sumLanes(y reg.VecVirtual) reg.VecVirtual {
+	y = g.fold(y, g.VADDPS)
 	g.VHADDPS(y, y, y)
 	g.VHADDPS(y, y, y)
 	x := g.XMM()

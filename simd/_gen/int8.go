@@ -1,6 +1,8 @@
 package main
 
 import (
+	"math"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -35,7 +37,7 @@ var (
 			return y
 		}}
 	q4_0 = &int8Type{name: "Q4_0", bytes: 18, unsigned: true,
-		consts: func(g *gen) []operand.Mem { return []operand.Mem{g.nibbles(), g.bits(0x0f0f0f0f)} },
+		consts: func(g *gen) []operand.Mem { return []operand.Mem{g.nibbles(), g.word(0x0f0f0f0f)} },
 		load: func(g *gen, m operand.Mem, consts []reg.VecVirtual) reg.VecVirtual {
 			y := g.YMM()
 			g.VBROADCASTI128(m, y)
@@ -58,15 +60,7 @@ func (g *gen) registers(ms []operand.Mem) []reg.VecVirtual {
 
 // nibbles returns shift counts: 0 for the lower four lanes, 4 for the upper.
 func (g *gen) nibbles() operand.Mem {
-	if g.shifts == nil {
-		m := g.StaticGlobal("nibbles")
-		g.DataAttributes(rodata)
-		for i := range 8 {
-			g.AddDatum(4*i, operand.U32(i/4*4))
-		}
-		g.shifts = &m
-	}
-	return *g.shifts
+	return g.table("nibbles", 8, func(i int) operand.Constant { return operand.U32(i / 4 * 4) })
 }
 
 // toInt8 rounds a block of 32 at a time.
@@ -107,7 +101,7 @@ func toInt8(g *gen) {
 	bits := g.GP32()
 	g.VMOVD(m4, bits)
 	by := g.XMM()
-	g.VMOVSS(g.f32(127).Offset(0), by)
+	g.VMOVSS(g.word(math.Float32bits(127)), by)
 	scale := g.XMM()
 	g.VDIVSS(by, m4, scale)
 	g.CMPL(bits, operand.U32(least))

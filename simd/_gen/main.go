@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
 )
@@ -20,12 +21,22 @@ var files = []struct {
 	write func(*gen)
 }{
 	{"gemm", gemm},
-	{"vector", vector},
-	{"rows", rows},
-	{"activation", activation},
-	{"adamw", adamw},
+	{"vector", both(vector)},
+	{"rows", both(rows)},
+	{"activation", both(activation)},
+	{"adamw", both(adamw)},
 	{"packed", packed},
 	{"int8", int8s},
+}
+
+// both writes a program for AVX2 and for AVX-512.
+func both(write func(*gen)) func(*gen) {
+	return func(g *gen) {
+		for _, isa := range []string{"AVX2", "AVX512"} {
+			g.isa = isa
+			write(g)
+		}
+	}
 }
 
 func main() {
@@ -35,7 +46,7 @@ func main() {
 	for _, f := range files {
 		c := build.NewContext()
 		c.ConstraintExpr("amd64,!purego")
-		f.write(&gen{Context: c})
+		f.write(&gen{Context: c, isa: "AVX2", tables: map[string]operand.Mem{}})
 		file, err := c.Result()
 		if err == nil {
 			err = pass.Compile.Execute(file)

@@ -13,7 +13,7 @@ func rows(g *gen) {
 // dotRows takes four rows at a time, which share the loads of x, and then one.
 // Each row has two sums whatever its group, so that its bits do not depend on it.
 func dotRows(g *gen) {
-	g.fn("dotRowsAVX2", "func(out *float32, count int, x *float32, n int, rows *float32, stride int)",
+	g.fn("dotRows"+g.isa, "func(out *float32, count int, x *float32, n int, rows *float32, stride int)",
 		"sets out[i] = Σ_j rows[i*stride+j]·x[j] for i < count, j < n.")
 	out, count, x0, n0 := g.arg("out"), g.arg("count"), g.arg("x"), g.arg("n")
 	base, stride := g.arg("rows"), g.stride("stride")
@@ -44,9 +44,7 @@ func dotRows(g *gen) {
 					m.Index, m.Scale = stride3, 1
 				}
 				if l.masked() {
-					y := g.YMM()
-					g.VMASKMOVPS(m, l.mask, y)
-					g.VFMADD231PS(y, v, sums[i][l.unit])
+					g.VFMADD231PS(l.loadMem(m), v, sums[i][l.unit])
 				} else {
 					g.VFMADD231PS(m, v, sums[i][l.unit])
 				}
@@ -54,6 +52,7 @@ func dotRows(g *gen) {
 		})
 		for i := range group {
 			g.VADDPS(sums[i][1], sums[i][0], sums[i][0])
+			sums[i][0] = g.fold(sums[i][0], g.VADDPS)
 		}
 		// Lanes as in sumLanes, for all rows at once.
 		h := sums[0][0]
@@ -85,14 +84,15 @@ func dotRows(g *gen) {
 
 // axpyRows keeps a piece of y in registers and goes down the rows.
 func axpyRows(g *gen) {
-	g.fn("axpyRowsAVX2", "func(y *float32, n int, a *float32, count int, rows *float32, stride int)",
+	g.fn("axpyRows"+g.isa, "func(y *float32, n int, a *float32, count int, rows *float32, stride int)",
 		"adds Σ_i a[i]·rows[i*stride+j] to y[j] for i < count, j < n; count ≥ 1.")
 	y, n, a0, count := g.arg("y"), g.arg("n"), g.arg("a"), g.arg("count")
 	base, stride := g.arg("rows"), g.stride("stride")
-	down := func(width int, mask reg.VecVirtual) {
+	size := g.size()
+	down := func(width int, mask reg.Virtual) {
 		sums := make([]reg.VecVirtual, width)
 		for i := range sums {
-			sums[i] = lanes{g: g, off: 32 * i, mask: mask}.load(y)
+			sums[i] = lanes{g: g, off: size * i, mask: mask}.load(y)
 		}
 		a, p, i := g.GP64(), g.GP64(), g.GP64()
 		g.MOVQ(a0, a)
@@ -100,10 +100,10 @@ func axpyRows(g *gen) {
 		g.MOVQ(count, i)
 		row := g.label("row")
 		g.Label(row)
-		v := g.YMM()
+		v := g.vec()
 		g.VBROADCASTSS(operand.Mem{Base: a}, v)
 		for i, s := range sums {
-			l := lanes{g: g, off: 32 * i, mask: mask}
+			l := lanes{g: g, off: size * i, mask: mask}
 			if mask != nil {
 				g.VFMADD231PS(l.load(p), v, s)
 			} else {
@@ -115,18 +115,18 @@ func axpyRows(g *gen) {
 		g.DECQ(i)
 		g.JNZ(ref(row))
 		for i, s := range sums {
-			lanes{g: g, off: 32 * i, mask: mask}.store(s, y)
+			lanes{g: g, off: size * i, mask: mask}.store(s, y)
 		}
 	}
 	for _, width := range []int{8, 4, 1} {
 		top, next := g.label("cols"), g.label("next")
 		g.Label(top)
-		g.CMPQ(n, operand.I32(8*width))
+		g.CMPQ(n, operand.I32(size/4*width))
 		g.JL(ref(next))
 		down(width, nil)
-		g.ADDQ(operand.I32(32*width), y)
-		g.ADDQ(operand.I32(32*width), base)
-		g.SUBQ(operand.I32(8*width), n)
+		g.ADDQ(operand.I32(size*width), y)
+		g.ADDQ(operand.I32(size*width), base)
+		g.SUBQ(operand.I32(size/4*width), n)
 		g.JMP(ref(top))
 		g.Label(next)
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 func vector(g *gen) {
-	g.fn("dotAVX2", "func(x, y *float32, n int) float32", "returns Σ x[i]·y[i].")
+	g.fn("dot"+g.isa, "func(x, y *float32, n int) float32", "returns Σ x[i]·y[i].")
 	reduce(g, 4, []string{"x", "y"}, func(acc reg.VecVirtual, l lanes, p []reg.GPVirtual) {
 		x := l.load(p[0])
 		if l.masked() {
@@ -16,14 +16,14 @@ func vector(g *gen) {
 		}
 	})
 
-	g.fn("sumAVX2", "func(x *float32, n int) float32", "returns Σ x[i].")
+	g.fn("sum"+g.isa, "func(x *float32, n int) float32", "returns Σ x[i].")
 	reduce(g, 4, []string{"x"}, func(acc reg.VecVirtual, l lanes, p []reg.GPVirtual) {
 		g.VADDPS(l.load(p[0]), acc, acc)
 	})
 
 	maximum(g)
 
-	g.fn("axpyAVX2", "func(y *float32, a float32, x *float32, n int)", "adds a·x to y.")
+	g.fn("axpy"+g.isa, "func(y *float32, a float32, x *float32, n int)", "adds a·x to y.")
 	a := g.broadcast("a")
 	elementwise(g, 4, []string{"y", "x"}, func(l lanes, p []reg.GPVirtual) {
 		y := l.load(p[0])
@@ -31,21 +31,21 @@ func vector(g *gen) {
 		l.store(y, p[0])
 	})
 
-	g.fn("addAVX2", "func(y, x *float32, n int)", "adds x to y.")
+	g.fn("add"+g.isa, "func(y, x *float32, n int)", "adds x to y.")
 	elementwise(g, 4, []string{"y", "x"}, func(l lanes, p []reg.GPVirtual) {
 		y := l.load(p[0])
 		g.VADDPS(l.load(p[1]), y, y)
 		l.store(y, p[0])
 	})
 
-	g.fn("mulAVX2", "func(y, x *float32, n int)", "multiplies y by x.")
+	g.fn("mul"+g.isa, "func(y, x *float32, n int)", "multiplies y by x.")
 	elementwise(g, 4, []string{"y", "x"}, func(l lanes, p []reg.GPVirtual) {
 		y := l.load(p[0])
 		g.VMULPS(l.load(p[1]), y, y)
 		l.store(y, p[0])
 	})
 
-	g.fn("scaleAVX2", "func(y *float32, a float32, n int)", "multiplies y by a.")
+	g.fn("scale"+g.isa, "func(y *float32, a float32, n int)", "multiplies y by a.")
 	s := g.broadcast("a")
 	elementwise(g, 4, []string{"y"}, func(l lanes, p []reg.GPVirtual) {
 		y := l.load(p[0])
@@ -53,17 +53,17 @@ func vector(g *gen) {
 		l.store(y, p[0])
 	})
 
-	g.fn("roundBF16AVX2", "func(y, x *float32, n int)", "sets y[i] to x[i] rounded to bfloat16, ties to even.")
+	g.fn("roundBF16"+g.isa, "func(y, x *float32, n int)", "sets y[i] to x[i] rounded to bfloat16, ties to even.")
 	elementwise(g, 2, []string{"y", "x"}, func(l lanes, p []reg.GPVirtual) {
-		x, u, nan := l.load(p[1]), g.YMM(), g.YMM()
-		g.VCMPPS(operand.U8(3), x, x, nan) // unordered
+		x, u := l.load(p[1]), g.vec()
 		g.VPSRLD(operand.U8(16), x, u)
-		g.VPAND(g.bits(1), u, u)
+		g.VANDPS(g.bits(1), u, u)
 		g.VPADDD(g.bits(0x7fff), u, u)
 		g.VPADDD(x, u, u)
-		g.VPOR(g.bits(1<<22), x, x)
-		g.VBLENDVPS(nan, x, u, u)
-		g.VPAND(g.bits(0xffff0000), u, u)
+		nan := g.vec()
+		g.VORPS(g.bits(1<<22), x, nan)
+		g.where(3, x, x, nan, u) // unordered
+		g.VANDPS(g.bits(0xffff0000), u, u)
 		l.store(u, p[0])
 	})
 }
@@ -91,11 +91,11 @@ func reduce(g *gen, unroll int, names []string, body func(acc reg.VecVirtual, l 
 // VMAXPS would lose.
 func maximum(g *gen) {
 	const negInf, nan = 0xff800000, 0x7fc00000
-	g.fn("maxAVX2", "func(x *float32, n int) float32", "returns the largest x[i], -Inf if n = 0, NaN if there is one.")
+	g.fn("max"+g.isa, "func(x *float32, n int) float32", "returns the largest x[i], -Inf if n = 0, NaN if there is one.")
 	p := g.args("x")
 	var accs []reg.VecVirtual
 	for range 4 {
-		y := g.YMM()
+		y := g.vec()
 		g.VMOVUPS(g.bits(negInf), y)
 		accs = append(accs, y)
 	}
@@ -103,20 +103,17 @@ func maximum(g *gen) {
 	g.loop(g.arg("n"), 4, p, func(l lanes) {
 		x := l.load(p[0])
 		if l.masked() {
-			inf := g.YMM()
-			g.VMOVUPS(g.bits(negInf), inf)
-			g.VBLENDVPS(l.mask, x, inf, x)
+			l.fill(g.bits(negInf), x)
 		}
-		u := g.YMM()
-		g.VCMPPS(operand.U8(3), x, x, u) // unordered
-		g.VORPS(u, bad, bad)
+		g.where(3, x, x, g.bits(0xffffffff), bad) // unordered
 		g.VMAXPS(x, accs[l.unit], accs[l.unit])
 	})
 	g.VMAXPS(accs[2], accs[0], accs[0])
 	g.VMAXPS(accs[3], accs[1], accs[1])
 	g.VMAXPS(accs[1], accs[0], accs[0])
-	x, y := g.XMM(), accs[0].AsX()
-	g.VEXTRACTF128(operand.U8(1), accs[0], x)
+	h := g.fold(accs[0], g.VMAXPS)
+	x, y := g.XMM(), h.AsX()
+	g.VEXTRACTF128(operand.U8(1), h, x)
 	g.VMAXPS(x, y, x)
 	t := g.XMM()
 	g.VPERMILPS(operand.U8(0x4e), x, t)
@@ -124,10 +121,16 @@ func maximum(g *gen) {
 	g.VPERMILPS(operand.U8(0xb1), x, t)
 	g.VMAXPS(x, t, x)
 	r, done := g.GP32(), g.label("done")
-	g.VMOVMSKPS(bad, r)
+	if g.wide() {
+		k := g.K()
+		g.VPMOVD2M(bad, k)
+		g.KMOVW(k, r)
+	} else {
+		g.VMOVMSKPS(bad, r)
+	}
 	g.TESTL(r, r)
 	g.JZ(ref(done))
-	g.VMOVUPS(g.bits(nan).Offset(0), x)
+	g.VMOVSS(g.word(nan), x)
 	g.Label(done)
 	g.Store(x, g.ReturnIndex(0))
 	g.end()
