@@ -44,8 +44,8 @@ func (discard) Rows(*nn.Param, []int32, nn.Mat)  {}
 
 // BenchmarkStep measures the parts of training and attribution on packed batches, in
 // tokens/s and in GFLOP/s counted as 2·P a token forwards and 6·P with the backward pass
-// and a sink's products. P is the number of parameters without the norms; blocks are not
-// recomputed (KeepBlocks).
+// and a sink's products. P is the number of parameters without the norms; what Keep
+// allows is not computed again.
 //
 //	nll       logits and losses without a gradient
 //	backward  forward and backward, the sink dropping the factors: 4·P
@@ -118,7 +118,6 @@ var benchParts = []struct {
 		o.Steps = 1 << 30
 		tr, err := engine.NewTrainer(m, o)
 		require.NoError(b, err)
-		tr.Trace().KeepBlocks = true
 		return func() {
 			_, err := tr.Step([]engine.Term{engine.MeanNLL("bench", samples)})
 			require.NoError(b, err)
@@ -129,7 +128,6 @@ var benchParts = []struct {
 // benchPass returns one forward and backward pass into the sink that begin gives.
 func benchPass(m *engine.Model, samples []engine.Sample, begin func() nn.Sink) func() {
 	t := m.NewTrace()
-	t.KeepBlocks = true
 	return func() {
 		s := begin()
 		t.Forward(samples)

@@ -51,9 +51,7 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 			return nn.Mat{Rows: n, Cols: cols, Stride: cols, Data: *buf}
 		}
 		x, y, logits := mat(&st.x, d), mat(&st.y, d), mat(&st.logits, v)
-		for i, r := range chunk {
-			copy(x.Row(i), last.Row(r))
-		}
+		c.Par.For(n, func(i int) { copy(x.Row(i), last.Row(chunk[i])) })
 		m.finalNorm(y, x, &st.norm)
 		m.output(logits, y)
 		f(&Chunk{First: lo, Rows: chunk, Logits: logits, Ctx: c, losses: losses})

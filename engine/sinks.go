@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/simd"
@@ -31,18 +32,22 @@ func NewAccumulate(g *Grads) Accumulate { return Accumulate{g} }
 func (a Accumulate) Linear(p *nn.Param, dy, x nn.Mat) { addLinear(a.g.ctx, a.g.of[p], dy, x) }
 
 // Gain adds Σ_t dy_t∘x̂_t.
-func (a Accumulate) Gain(p *nn.Param, dy, xhat nn.Mat) { addGain(a.g.ctx, a.g.of[p], dy, xhat) }
+func (a Accumulate) Gain(p *nn.Param, dy, xhat nn.Mat) { addGain(a.g.ctx, a.g.Of(p), dy, xhat) }
 
 // Bias adds Σ_t dy_t.
-func (a Accumulate) Bias(p *nn.Param, dy nn.Mat) { addBias(a.g.ctx, a.g.of[p], dy) }
+func (a Accumulate) Bias(p *nn.Param, dy nn.Mat) { addBias(a.g.ctx, a.g.Of(p), dy) }
 
 // Rows adds dy_t to row ids[t].
-func (a Accumulate) Rows(p *nn.Param, ids []int32, dy nn.Mat) { addRows(a.g.ctx, a.g.of[p], ids, dy) }
+func (a Accumulate) Rows(p *nn.Param, ids []int32, dy nn.Mat) { addRows(a.g.ctx, a.g.Of(p), ids, dy) }
 
-func addLinear(c *nn.Ctx, dw []float32, dy, x nn.Mat) {
-	c.K.Gemm(c.Par.For, dw, x.Cols, dy.Cols, x.Cols, dy.Rows,
+func addLinear(c *nn.Ctx, dw *grad, dy, x nn.Mat) {
+	if dy.Rows == 0 {
+		return
+	}
+	c.K.Gemm(c.Par.For, dw.v, x.Cols, dy.Cols, x.Cols, dy.Rows,
 		simd.Operand{Data: dy.Data, Stride: dy.Stride, Trans: true},
-		simd.Operand{Data: x.Data, Stride: x.Stride}, true)
+		simd.Operand{Data: x.Data, Stride: x.Stride}, !dw.stale)
+	dw.stale = false
 }
 
 // columns runs f over pieces of n columns; a sum over rows stays in one piece.
@@ -110,20 +115,22 @@ func (d *Dot) each(rows int, f func(t int) float32) {
 	}
 }
 
-// Linear adds Σ_t dy_t·(G·x_t).
+// Linear adds Σ_t dy_t·(G·x_t), or where that is the narrower product Σ_t (dy_t·G)·x_t.
 func (d *Dot) Linear(p *nn.Param, dy, x nn.Mat) {
-	c := d.g.ctx
-	d.z = grow(d.z, dy.Rows*dy.Cols)
-	z := nn.Mat{Rows: dy.Rows, Cols: dy.Cols, Stride: dy.Cols, Data: d.z}
-	c.K.Gemm(c.Par.For, z.Data, z.Stride, x.Rows, p.Rows, x.Cols,
-		simd.Operand{Data: x.Data, Stride: x.Stride},
-		simd.Operand{Data: d.g.of[p], Stride: p.Cols, Trans: true}, false)
-	d.each(dy.Rows, func(t int) float32 { return c.K.Dot(dy.Row(t), z.Row(t)) })
+	c, g := d.g.ctx, simd.Operand{Data: d.g.Of(p), Stride: p.Cols}
+	from, with := x, dy
+	if g.Trans = p.Rows <= p.Cols; !g.Trans {
+		from, with = dy, x
+	}
+	d.z = grow(d.z, with.Rows*with.Cols)
+	z := nn.Mat{Rows: with.Rows, Cols: with.Cols, Stride: with.Cols, Data: d.z}
+	c.K.Gemm(c.Par.For, z.Data, z.Stride, z.Rows, z.Cols, from.Cols, simd.Operand{Data: from.Data, Stride: from.Stride}, g, false)
+	d.each(z.Rows, func(t int) float32 { return c.K.Dot(with.Row(t), z.Row(t)) })
 }
 
 // Gain adds Σ_t (dy_t∘x̂_t)·G.
 func (d *Dot) Gain(p *nn.Param, dy, xhat nn.Mat) {
-	g := d.g.of[p]
+	g := d.g.Of(p)
 	d.each(dy.Rows, func(t int) float32 {
 		a, b := dy.Row(t), xhat.Row(t)
 		var s float32
@@ -136,13 +143,13 @@ func (d *Dot) Gain(p *nn.Param, dy, xhat nn.Mat) {
 
 // Bias adds Σ_t dy_t·G.
 func (d *Dot) Bias(p *nn.Param, dy nn.Mat) {
-	g := d.g.of[p]
+	g := d.g.Of(p)
 	d.each(dy.Rows, func(t int) float32 { return d.g.ctx.K.Dot(dy.Row(t), g) })
 }
 
 // Rows adds Σ_t dy_t·G[ids[t]].
 func (d *Dot) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
-	g := d.g.of[p]
+	g := d.g.Of(p)
 	d.each(dy.Rows, func(t int) float32 {
 		lo := int(ids[t]) * p.Cols
 		return d.g.ctx.K.Dot(dy.Row(t), g[lo:lo+p.Cols])
@@ -154,31 +161,49 @@ func (d *Dot) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
 // alive at once.
 type perTensor struct {
 	ctx  *nn.Ctx
-	open map[*nn.Param][]float32
+	open map[*nn.Param]*grad
+	free [][]float32 // memory of gradients that were taken
 	take func(p *nn.Param, g []float32)
 }
 
 func newPerTensor(c *nn.Ctx, take func(p *nn.Param, g []float32)) *perTensor {
-	return &perTensor{ctx: c, open: map[*nn.Param][]float32{}, take: take}
+	return &perTensor{ctx: c, open: map[*nn.Param]*grad{}, take: take}
 }
 
-func (s *perTensor) grad(p *nn.Param) []float32 {
-	g := s.open[p]
-	if g == nil {
-		g = make([]float32, p.Len())
-		s.open[p] = g
+// grad returns the gradient of p so far, in memory that may have served another one.
+func (s *perTensor) grad(p *nn.Param) *grad {
+	d := s.open[p]
+	if d == nil {
+		d = &grad{v: s.memory(p.Len()), stale: true}
+		s.open[p] = d
 	}
-	return g
+	return d
 }
 
-func (s *perTensor) Linear(p *nn.Param, dy, x nn.Mat)         { addLinear(s.ctx, s.grad(p), dy, x) }
-func (s *perTensor) Gain(p *nn.Param, dy, xhat nn.Mat)        { addGain(s.ctx, s.grad(p), dy, xhat) }
-func (s *perTensor) Bias(p *nn.Param, dy nn.Mat)              { addBias(s.ctx, s.grad(p), dy) }
-func (s *perTensor) Rows(p *nn.Param, ids []int32, dy nn.Mat) { addRows(s.ctx, s.grad(p), ids, dy) }
+// memory returns n numbers of any value: what a complete gradient of that length had, or new ones.
+func (s *perTensor) memory(n int) []float32 {
+	for i, v := range s.free {
+		if len(v) == n {
+			s.free = slices.Delete(s.free, i, i+1)
+			return v
+		}
+	}
+	return make([]float32, n)
+}
+
+func (s *perTensor) Linear(p *nn.Param, dy, x nn.Mat)  { addLinear(s.ctx, s.grad(p), dy, x) }
+func (s *perTensor) Gain(p *nn.Param, dy, xhat nn.Mat) { addGain(s.ctx, s.clean(p), dy, xhat) }
+func (s *perTensor) Bias(p *nn.Param, dy nn.Mat)       { addBias(s.ctx, s.clean(p), dy) }
+func (s *perTensor) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
+	addRows(s.ctx, s.clean(p), ids, dy)
+}
+
+func (s *perTensor) clean(p *nn.Param) []float32 { return s.grad(p).clean(s.ctx) }
 
 func (s *perTensor) done(p *nn.Param) {
-	if g := s.open[p]; g != nil {
-		s.take(p, g)
+	if d := s.open[p]; d != nil {
+		s.take(p, d.clean(s.ctx))
+		s.free = append(s.free, d.v)
 		delete(s.open, p)
 	}
 }

@@ -1,32 +1,40 @@
 package engine
 
-import "github.com/guardcpu/guardcpu/engine/nn"
+import (
+	"slices"
+
+	"github.com/guardcpu/guardcpu/engine/nn"
+)
 
 // Trace runs packed batches forwards, and backwards into a gradient sink.
 //
 // A batch is a concatenation of samples without padding; attention is causal inside
-// each sample. Forward keeps only the input of every block, and Backward
-// recomputes a block when it needs its inside; KeepBlocks keeps everything instead.
+// each sample. Forward keeps the input of every block and, for as many of the last blocks
+// as Keep allows, what is inside; Backward computes the inside of the others again.
 type Trace struct {
-	// KeepBlocks keeps what is inside every block between Forward and Backward:
-	// more memory, no recomputation. The results are the same bits. Set it before Forward.
-	KeepBlocks bool
+	// Keep is how many bytes the insides of blocks may take, NewTrace's value DefaultKeep;
+	// one block's are always there. The results are the same bits. Set it before Forward.
+	Keep int
 
 	m        *Model
 	samples  []Sample
 	ids      []int32
-	pos      []int32      // position of each row in its sample
-	sampleOf []int32      // sample of each row
-	segs     []nn.Segment // one for each sample
-	h        []nn.Mat     // h[l] is the input of block l; h[L] the output of the last
-	states   []*nn.BlockState
-	live     int // without KeepBlocks: the block whose values states[0] holds
+	pos      []int32          // position of each row in its sample
+	sampleOf []int32          // sample of each row
+	segs     []nn.Segment     // one for each sample
+	h        []nn.Mat         // h[l] is the input of block l; h[L] the output of the last
+	states   []*nn.BlockState // of the last blocks; the last state serves the others too
+	holds    []int            // the block whose values a state holds
 	bufs     [][]float32
 	head     headState
 }
 
+// DefaultKeep is what a trace keeps for its backward pass: all of a model of 110M
+// parameters and 512 tokens, little beside the weights of one that is much larger.
+const DefaultKeep = 320 << 20
+
 // NewTrace returns an empty trace of m. It keeps its memory from batch to batch.
-func (m *Model) NewTrace() *Trace { return &Trace{m: m} }
+func (m *Model) NewTrace() *Trace { return &Trace{m: m, Keep: DefaultKeep} }
 
 // Target is a prediction that counts: the logits of trace row Row predict Token.
 type Target struct {
@@ -79,17 +87,20 @@ func (t *Trace) mat(i, rows, cols int) nn.Mat {
 	return nn.Mat{Rows: rows, Cols: cols, Stride: cols, Data: t.bufs[i]}
 }
 
-// state returns the saved values for block l.
-func (t *Trace) state(l int) *nn.BlockState {
-	if !t.KeepBlocks {
-		l = 0
+// setStates makes one state for each of the last blocks whose insides fit into keep
+// bytes, at least one.
+func (t *Trace) setStates(keep int) {
+	cfg := &t.m.Config
+	n := max(1, min(cfg.NLayers, keep/max(1, cfg.StateBytes(len(t.ids)))))
+	for len(t.states) < n {
+		t.states = append(t.states, nn.NewBlockState(cfg.BlockConfig, 0))
 	}
-	for len(t.states) <= l {
-		t.states = append(t.states, nn.NewBlockState(t.m.Config.BlockConfig, 0))
-	}
-	t.states[l].Resize(len(t.ids))
-	return t.states[l]
+	t.states = t.states[:n]
+	t.holds = slices.Repeat([]int{-1}, n)
 }
+
+// state returns the index of the state that block l uses.
+func (t *Trace) state(l int) int { return min(len(t.states)-1, t.m.Config.NLayers-1-l) }
 
 // Forward computes the blocks for a batch of samples. It panics on an empty sample, a
 // mask of another length, and a token that the model has not.
@@ -109,10 +120,16 @@ func (t *Trace) forward(samples []Sample, keepInputs bool) {
 		t.h = append(t.h, t.mat(i, len(t.ids), cfg.DModel))
 	}
 	nn.Embed(m.Ctx, t.h[0], t.ids, m.w.embed)
-	for l := range m.w.blocks {
-		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, t.state(l), t.h[l+1], t.h[l], t.pos, t.segs)
+	keep := t.Keep
+	if !keepInputs {
+		keep = 0
 	}
-	t.live = cfg.NLayers - 1
+	t.setStates(keep)
+	for l := range m.w.blocks {
+		i := t.state(l)
+		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, t.states[i], t.h[l+1], t.h[l], t.pos, t.segs)
+		t.holds[i] = l
+	}
 }
 
 // Backward takes the loss that f computes from the logits of the given rows
@@ -129,12 +146,12 @@ func (t *Trace) Backward(rows []int, f LossFunc, s nn.Sink) (losses []float64) {
 	to.beginRows(t.sampleOf)
 	dx := t.mat(cfg.NLayers+2, n, cfg.DModel)
 	for l := cfg.NLayers - 1; l >= 0; l-- {
-		b, st := &m.w.blocks[l], t.state(l)
-		if !t.KeepBlocks && t.live != l {
-			b.Forward(m.Ctx, &cfg.BlockConfig, st, t.mat(cfg.NLayers+3, n, cfg.DModel), t.h[l], t.pos, t.segs)
-			t.live = l
+		b, i := &m.w.blocks[l], t.state(l)
+		if t.holds[i] != l {
+			b.Inside(m.Ctx, &cfg.BlockConfig, t.states[i], t.h[l], t.pos, t.segs)
+			t.holds[i] = l
 		}
-		b.Backward(m.Ctx, &cfg.BlockConfig, st, dx, dh, t.h[l], t.pos, t.segs, to)
+		b.Backward(m.Ctx, &cfg.BlockConfig, t.states[i], dx, dh, t.h[l], t.pos, t.segs, to)
 		to.done(b.Params()...)
 		dh, dx = dx, dh
 	}

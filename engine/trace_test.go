@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -46,17 +47,25 @@ func equalGrads(t *testing.T, want, got *engine.Grads, msg string) {
 
 func TestBackwardIsTheSameHoweverItIsRun(t *testing.T) {
 	for _, arch := range tinyArchs {
-		m := tiny.Open(t, tiny.Shape(arch), engine.Options{Threads: 1})
+		shape := tiny.Shape(arch)
+		shape.NLayers = 4
+		m := tiny.Open(t, shape, engine.Options{Threads: 1})
 		m.TrainFull()
 		samples := tiny.Samples(7, 12, 3)
 		want, losses := gradients(m, samples, ones, nil)
 
-		kept, keptLosses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.KeepBlocks = true })
-		equalGrads(t, want, kept, arch+": nothing recomputed")
-		assert.Equal(t, losses, keptLosses)
+		rows := 0
+		for _, s := range samples {
+			rows += len(s.IDs)
+		}
+		for blocks := range shape.NLayers {
+			kept, keptLosses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.Keep = blocks * m.Config.StateBytes(rows) })
+			equalGrads(t, want, kept, fmt.Sprintf("%s: %d blocks kept", arch, blocks))
+			assert.Equal(t, losses, keptLosses)
+		}
 
 		for _, workers := range []int{2, 3, 7, 64} {
-			m2 := tiny.Open(t, tiny.Shape(arch), engine.Options{Threads: workers})
+			m2 := tiny.Open(t, shape, engine.Options{Threads: workers})
 			m2.TrainFull()
 			g, l := gradients(m2, samples, ones, nil)
 			assert.Equal(t, losses, l)
@@ -282,13 +291,13 @@ func TestLossFallsAlongTheGradient(t *testing.T) {
 // A trace may run backwards again; the logits of other rows in between do no harm.
 func TestBackwardTwice(t *testing.T) {
 	for _, arch := range tinyArchs {
-		for _, keep := range []bool{false, true} {
+		for _, keep := range []int{0, 1 << 20} {
 			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
 			m.TrainFull()
 			samples := tiny.Samples(5, 12, 9)
-			want, losses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.KeepBlocks = keep })
+			want, losses := gradients(m, samples, ones, func(tr *engine.Trace) { tr.Keep = keep })
 			tr := m.NewTrace()
-			tr.KeepBlocks = keep
+			tr.Keep = keep
 			tr.Forward(samples)
 			targets := tr.Targets()
 			rows, f := tr.CrossEntropy(targets, slices.Repeat([]float32{1}, len(targets)))

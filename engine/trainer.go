@@ -95,9 +95,6 @@ func NewTrainer(m *Model, o TrainOptions) (*Trainer, error) {
 	return tr, err
 }
 
-// Trace returns the trace the trainer's steps use, for settings such as KeepBlocks.
-func (tr *Trainer) Trace() *Trace { return tr.trace }
-
 func (tr *Trainer) rate(t int) float64 { return tr.o.LR * tr.sched.Share(t, tr.o.Warmup, tr.o.Steps) }
 
 // Step takes one step down the sum of the terms' losses. On an error, such as a
@@ -138,10 +135,7 @@ func (tr *Trainer) Step(terms []Term) (StepStats, error) {
 
 // apply updates one parameter, in pieces shared by the workers.
 func (tr *Trainer) apply(p *nn.Param, g []float32, lr, scale float64) {
-	const piece = 1 << 14
 	i, adapter := tr.index[p], p.Stored.Data == nil
 	decay := p.Rows > 1 || adapter // of rank 1, A has one row and is no vector
-	tr.m.Ctx.Par.For((p.Len()+piece-1)/piece, func(k int) {
-		tr.opt.Step(i, k*piece, min(p.Len(), (k+1)*piece), p.F32, g, lr, scale, decay)
-	})
+	pieces(tr.m.Ctx, p.Len(), func(_, lo, hi int) { tr.opt.Step(i, lo, hi, p.F32, g, lr, scale, decay) })
 }

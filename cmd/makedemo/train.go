@@ -137,7 +137,6 @@ func train(ctx context.Context, m *engine.Model, corpus []world.Document, format
 	if err != nil {
 		return err
 	}
-	tr.Trace().KeepBlocks = true
 	began, tokens := time.Now(), 0
 	for step := range o.Steps {
 		if err := ctx.Err(); err != nil {

@@ -111,6 +111,18 @@ func (cfg *BlockConfig) split(qkv Mat) (q, k, v Mat) {
 	return qkv.View(0, qkv.Rows, 0, nq), qkv.View(0, qkv.Rows, nq, nk), qkv.View(0, qkv.Rows, nq+nk, nk)
 }
 
+// StateBytes is the memory of a BlockState for batches of rows rows.
+func (cfg *BlockConfig) StateBytes(rows int) int {
+	n := cfg.DModel + cfg.qkvCols() + cfg.NHeads*cfg.DHead + 2*cfg.DFF // n1, qkv, attn, up, act
+	if !cfg.Parallel {
+		n += 2 * cfg.DModel // h, n2
+	}
+	if cfg.FFN == FFNSwiGLU {
+		n += cfg.DFF // gate
+	}
+	return 4 * n * rows
+}
+
 // Forward sets y to the block's output for x and saves in st what Backward needs.
 // pos is each row's position in its sequence; segs are the sequences, maybe with
 // caches (see [Attention]).
@@ -120,6 +132,21 @@ func (cfg *BlockConfig) split(qkv Mat) (q, k, v Mat) {
 func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos []int32, segs []Segment) {
 	checkBlock("Block.Forward", cfg, x, pos)
 	sameShape("Block.Forward", "y", y, "x", x)
+	b.Inside(c, cfg, st, x, pos, segs)
+	if cfg.Parallel {
+		c.copyRows(y, x)
+		b.project(c, y, st)
+	} else {
+		c.copyRows(y, st.h)
+	}
+	linear(c, y, st.act, b.Down, true)
+	AddBias(c, y, b.DownBias)
+}
+
+// Inside is Forward without the output: it saves in st what Backward needs, and leaves
+// out the products that only the output needs.
+func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []int32, segs []Segment) {
+	checkBlock("Block.Inside", cfg, x, pos)
 	st.cfg = *cfg
 	st.Resize(x.Rows)
 
@@ -136,16 +163,12 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, cfg.Rope)
 	Attention(c, st.attn, q, k, v, segs, cfg.NHeads, cfg.NKVHeads, cfg.DHead)
 
-	h, n2 := y, st.n1
+	n2 := st.n1
 	if !cfg.Parallel {
-		h, n2 = st.h, st.n2
-	}
-	c.copyRows(h, x)
-	linear(c, h, st.attn, b.O, true)
-	AddBias(c, h, b.OBias)
-	if !cfg.Parallel {
-		Norm(c, cfg.Norm, n2, h, b.FFNNorm, b.FFNNormBias, cfg.Eps, &st.norm2)
-		c.copyRows(y, h)
+		n2 = st.n2
+		c.copyRows(st.h, x)
+		b.project(c, st.h, st)
+		Norm(c, cfg.Norm, n2, st.h, b.FFNNorm, b.FFNNormBias, cfg.Eps, &st.norm2)
 	}
 
 	affine(c, st.up, n2, b.Up, b.UpBias)
@@ -156,8 +179,12 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 	case FFNGELU:
 		GELU(c, st.act, st.up)
 	}
-	linear(c, y, st.act, b.Down, true)
-	AddBias(c, y, b.DownBias)
+}
+
+// project adds O(attn) to h.
+func (b *Block) project(c *Ctx, h Mat, st *BlockState) {
+	linear(c, h, st.attn, b.O, true)
+	AddBias(c, h, b.OBias)
 }
 
 // blockGrads is the scratch of Block.Backward, shared by all blocks.
@@ -217,7 +244,7 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	affineBackward(c, g.attn, dx, st.attn, b.O, b.OBias, s, false)
 	// attn = Attention(q, k, v); q, k = RoPE(…)
 	g.qkv.resize(x.Rows, cfg.qkvCols())
-	g.qkv.Zero()
+	c.zero(g.qkv)
 	q, k, v := cfg.split(st.qkv)
 	dq, dk, dv := cfg.split(g.qkv)
 	AttentionBackward(c, dq, dk, dv, g.attn, q, k, v, segs, cfg.NHeads, cfg.NKVHeads, cfg.DHead)

@@ -88,6 +88,11 @@ func (c *Ctx) copyRows(dst, src Mat) {
 	})
 }
 
+// zero sets m to 0.
+func (c *Ctx) zero(m Mat) {
+	c.rows(m.Rows, m.Cols, func(lo, hi int) { m.View(lo, hi-lo, 0, m.Cols).Zero() })
+}
+
 func panicf(format string, args ...any) { panic(fmt.Sprintf("nn: "+format, args...)) }
 
 // sameShape panics unless the two matrices have one shape.
