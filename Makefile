@@ -1,6 +1,6 @@
 # The daily commands. Everything works with Go alone, too: see CONTRIBUTING.md.
 
-.PHONY: build test check race arm64 fuzz bench generate demo clean
+.PHONY: build test check race arm64 fuzz bench bench-peers generate demo clean
 
 build: ## the binary, static
 	CGO_ENABLED=0 go build -trimpath -o guardcpu ./cmd/guardcpu
@@ -22,6 +22,10 @@ fuzz: ## every fuzz target for FUZZ_TIME (10s) each
 
 bench: ## every benchmark, ten times, for benchstat
 	go test -run '^$$' -bench . -count 10 ./...
+
+bench-peers: ## oneDNN, OpenBLAS, PyTorch and llama.cpp beside guardcpu, and the tables of README.md (benchmarks/README.md)
+	go run ./benchmarks/peers $(PEERS)
+	go run ./benchmarks/peers -readme
 
 generate: ## the assembly, from simd/_gen
 	go generate ./simd

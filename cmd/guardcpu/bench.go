@@ -85,8 +85,9 @@ Examples:
 			&cli.StringFlag{Name: "shape", Usage: "run on random weights of `SHAPE` " + strings.Join(shapes, ", ") + " (llama2.c, TinyLlama, Llama 2)", Destination: &o.shape},
 			&cli.StringFlag{Name: "type", Usage: "`TYPES` of the weights: " + strings.Join(types, ", ") + ", separated by commas (default: F32; decode: all)", Destination: &o.types},
 			&cli.StringFlag{Name: "what", Usage: "`LIST` of what to measure: " + strings.Join(whats, ", "), Value: strings.Join(whats, ","), Destination: &o.what},
-			&cli.StringFlag{Name: "sets", Usage: "`NAMES` of kernel sets (default: all this CPU runs)", Destination: &o.sets},
+			&cli.StringFlag{Name: "sets", Usage: "`NAMES` of kernel sets; best is the one other commands take (default: all this CPU runs)", Destination: &o.sets},
 			&cli.StringFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`LIST` of numbers of workers (default: 1 and every CPU)", Destination: &o.threads},
+			&cli.StringFlag{Name: "compute", Usage: "`LIST` of the number formats of products: f32, bf16", Value: "f32", Destination: &o.compute},
 			&cli.DurationFlag{Name: "time", Usage: "`DURATION` of each measurement", Value: 200 * time.Millisecond, Destination: &o.time, Validator: positiveDuration},
 			&cli.IntFlag{Name: "count", Usage: "measure everything `N` times, in turn", Value: 1, Destination: &o.count, Validator: atLeast(1)},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the output: table or benchstat", Value: "table", Destination: &o.format, Validator: oneOf("table", "benchstat")},
@@ -153,14 +154,17 @@ func pair(option, text string) (rows, cols int, err error) {
 
 // setting reads --sets, --threads and --compute.
 func (o *benchOptions) setting() (*bench.Setting, error) {
-	s := &bench.Setting{Compute: []string{"f32"}}
+	s := &bench.Setting{}
 	names := words(o.sets)
 	s.Patient = len(names) > 0
 	if forced := os.Getenv(simd.EnvName); forced != "" && len(names) == 0 {
 		names = []string{forced}
 	}
 	for _, name := range names {
-		k, err := simd.ByName(name)
+		k, err := simd.Select()
+		if name != "best" {
+			k, err = simd.ByName(name)
+		}
 		if err != nil {
 			return nil, &statusError{status: exitUsage, err: err}
 		}
@@ -168,6 +172,12 @@ func (o *benchOptions) setting() (*bench.Setting, error) {
 	}
 	if len(s.Sets) == 0 {
 		s.Sets = simd.All()
+	}
+	for _, c := range words(o.compute) {
+		if c != "f32" && c != "bf16" {
+			return nil, usageError("--compute: %q is not known; there are f32, bf16", c)
+		}
+		s.Compute = append(s.Compute, c)
 	}
 	if o.threads == "" {
 		s.Workers = []int{1}

@@ -173,7 +173,7 @@ func TestNumber(t *testing.T) {
 
 // Every case runs: a call is made, and works.
 func TestCasesRun(t *testing.T) {
-	s := &Setting{Sets: simd.All(), Workers: []int{1, 2}, Compute: []string{"f32"}}
+	s := &Setting{Sets: simd.All(), Workers: []int{1, 2}, Compute: []string{"f32", "bf16"}}
 	cases := s.Rows(33)
 	shapes := []Product{{5, 32, 64}, {1, 64, 32}}
 	for _, typ := range quant.Types {

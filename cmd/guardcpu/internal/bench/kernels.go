@@ -44,6 +44,17 @@ func place(set string, workers int) []Key {
 	return []Key{{"set", set}, {"workers", strconv.Itoa(workers)}}
 }
 
+// panel returns a panel of random numbers for a tile.
+func panel(t *simd.Tile, width, steps int) []float32 {
+	x := random(steps*width + simd.PackSlack)
+	if t.Seal == nil {
+		return x
+	}
+	sealed := make([]float32, len(x))
+	t.Seal(sealed, x, width, steps)
+	return sealed
+}
+
 func peakName(what string, workers int) string { return what + "/" + strconv.Itoa(workers) }
 
 // Peaks measures what the machine can do at best: multiplications and additions by the
@@ -54,8 +65,11 @@ func (s *Setting) Peaks() []*Case {
 	s.each(func(k *simd.Kernels, workers int) {
 		for _, compute := range s.Compute {
 			tile := &k.Tile
+			if compute == "bf16" {
+				tile = &k.TileBF16
+			}
 			// As many steps as leave room for the rest in a small first-level cache.
-			steps := 20 << 10 / (4 * (tile.MR + tile.NR)) / 8 * 8
+			steps := 20 << 10 / (4 * (tile.MR + tile.NR)) / simd.SealSteps * simd.SealSteps
 			const calls = 64 // in an item of work: some microseconds
 			items := 16 * workers
 			flops := 2 * float64(steps*tile.MR*tile.NR) * float64(calls*items)
@@ -67,7 +81,7 @@ func (s *Setting) Peaks() []*Case {
 					type panels struct{ a, b, c []float32 }
 					mine := make([]panels, items)
 					for i := range mine {
-						mine[i] = panels{random(steps*tile.MR + simd.PackSlack), random(steps*tile.NR + simd.PackSlack), make([]float32, tile.MR*tile.NR)}
+						mine[i] = panels{panel(tile, tile.MR, steps), panel(tile, tile.NR, steps), make([]float32, tile.MR*tile.NR)}
 					}
 					return func() error {
 						c.Par.For(items, func(i int) {
@@ -122,6 +136,9 @@ func (s *Setting) Matmul(shapes []Product, typ *quant.Type) []*Case {
 				continue // the gradient of a weight is never packed
 			}
 			for _, compute := range s.Compute {
+				if compute != "f32" && typ.Name != "F32" {
+					continue
+				}
 				keys := []Key{{"op", op}, {"shape", p.String()}, {"type", typ.Name}, {"compute", compute}}
 				s.each(func(k *simd.Kernels, workers int) {
 					if s.tooSlow(k, workers, p.flops()) {
@@ -130,7 +147,7 @@ func (s *Setting) Matmul(shapes []Product, typ *quant.Type) []*Case {
 					cases = append(cases, &Case{
 						Name: "Matmul", Keys: append(slices.Clone(keys), place(k.Name, workers)...),
 						Work: []Amount{{GFLOPs, p.flops() / 1e9}}, Peak: peakName(compute, workers),
-						Setup: func() (func() error, error) { return product(k, workers, op, p, typ) },
+						Setup: func() (func() error, error) { return product(k, workers, compute, op, p, typ) },
 					})
 				})
 				if op == "dX" && typ.Name == "F32" && compute == "f32" && slices.ContainsFunc(s.Sets, func(k *simd.Kernels) bool { return k.Name == "vek" }) {
@@ -149,16 +166,29 @@ func (s *Setting) Matmul(shapes []Product, typ *quant.Type) []*Case {
 	return cases
 }
 
-func product(k *simd.Kernels, workers int, op string, p Product, typ *quant.Type) (func() error, error) {
+func product(k *simd.Kernels, workers int, compute, op string, p Product, typ *quant.Type) (func() error, error) {
 	c := nn.NewCtx(k, workers)
+	gemm := k.Gemm
+	if compute == "bf16" {
+		gemm = k.GemmBF16
+	}
 	x, y := mat(p.T, p.K), mat(p.T, p.N)
 	if op == "dW" {
 		dw := make([]float32, p.N*p.K)
 		a, b := simd.Operand{Data: y.Data, Stride: p.N, Trans: true}, simd.Operand{Data: x.Data, Stride: p.K}
 		return func() error {
-			k.Gemm(c.Par.For, dw, p.K, p.N, p.K, p.T, a, b, false)
+			gemm(c.Par.For, dw, p.K, p.N, p.K, p.T, a, b, false)
 			return nil
 		}, nil
+	}
+	if typ.Name == "F32" {
+		w, dx := simd.Operand{Data: random(p.N * p.K), Stride: p.K, Trans: op == "Y"}, make([]float32, p.T*p.K)
+		a := simd.Operand{Data: y.Data, Stride: p.N}
+		if op == "Y" {
+			a = simd.Operand{Data: x.Data, Stride: p.K}
+			return func() error { gemm(c.Par.For, y.Data, p.N, p.T, p.N, p.K, a, w, false); return nil }, nil
+		}
+		return func() error { gemm(c.Par.For, dx, p.K, p.T, p.K, p.N, a, w, false); return nil }, nil
 	}
 	w, err := weight(typ, p.N, p.K)
 	if err != nil {

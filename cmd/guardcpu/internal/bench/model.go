@@ -259,6 +259,9 @@ func (s *Setting) Model(x *Model, what []string) []*Case {
 	var cases []*Case
 	for _, j := range x.jobs(what) {
 		for _, compute := range s.Compute {
+			if compute != "f32" {
+				continue
+			}
 			s.each(func(k *simd.Kernels, workers int) {
 				if s.tooSlow(k, workers, j.flops) {
 					return

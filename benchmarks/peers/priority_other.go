@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// renice does nothing here.
+func renice() {}
