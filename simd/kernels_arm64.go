@@ -12,6 +12,9 @@ import (
 // Every arm64 has NEON.
 var accelerated = sync.OnceValue(func() []*Kernels {
 	sets := []*Kernels{&neon}
+	if cpuid.CPU.Supports(cpuid.ASIMDDP) {
+		sets = append(sets, &neondot)
+	}
 	if cpuid.CPU.Supports(cpuid.ASIMDDP, cpuid.BF16, cpuid.I8MM) {
 		sets = append(sets, &neonbf16)
 	}

@@ -2,11 +2,11 @@
 
 package simd
 
-// neonbf16 is neon with what CPUs with BF16 and I8MM add: matrix products of
-// bfloat16 numbers. BFMMLA adds to its sums the products of two steps at a time, which
+// neonbf16 is neondot with what CPUs with BF16 and I8MM add: matrix products of bfloat16
+// numbers and of bytes by products of 2×2. BFMMLA adds to its sums the products of two steps at a time, which
 // it rounds to odd; subnormal numbers are 0 for it.
 var neonbf16 = func() Kernels {
-	k := neon
+	k := neondot
 	k.Name = "neonbf16"
 	k.TileBF16 = Tile{
 		MR: 6, NR: 16, Half: true,
@@ -15,6 +15,8 @@ var neonbf16 = func() Kernels {
 		PackCols: packColsVector,
 		Seal:     sealBF16Vector,
 	}
+	k.Q8_0.Tile = int8TileVector(8, 320, 34, packQ8_0NEONBF16, tileInt8NEONBF16)
+	k.Q4_0.Tile = int8TileVector(8, 320, 18, packQ4_0NEONBF16, tileInt8NEONBF16)
 	return k
 }()
 

@@ -42,7 +42,7 @@ func tile(g *gen) {
 		for i := range 6 {
 			at := lane + i
 			for j := range 4 {
-				g.fmlaElement(sums[4*i+j], bv[j], av[at/4], at%4)
+				g.element(fmlaElement, sums[4*i+j], bv[j], av[at/4], at%4)
 			}
 		}
 	}

@@ -31,9 +31,11 @@ type vecs []vec
 
 func (v vecs) at(i int) vec { return v[i%len(v)] }
 
-// numRegs leaves alone R16 and R17 (linker), R18 (platform), and from R26 on those
-// that Go uses.
-const numRegs, numVecs = 16, 32
+// general lists the general registers that functions use. It leaves alone R16 and R17
+// (linker), R18 (platform), and from R26 on those that Go uses.
+var general = [...]reg{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 21, 22, 23, 24, 25}
+
+const numRegs, numVecs = len(general), 32
 
 // gen is a file of assembly that is being written.
 type gen struct {
@@ -155,9 +157,9 @@ func (g *gen) op(in instr, d, n, m vecs) {
 func (g *gen) fmla(d, n, m vecs) { g.goOp("VFMLA", "S4", d, n, m) }
 func (g *gen) fmls(d, n, m vecs) { g.goOp("VFMLS", "S4", d, n, m) }
 
-// fmlaElement adds n·m[i] to d.
-func (g *gen) fmlaElement(d, n, m vec, i int) {
-	g.word(fmlaElement.word|uint32(d)|uint32(n)<<5|uint32(m)<<16|element(i), fmlaElement.text, d, n, m, i)
+// element writes an instruction on d, n and lane i of m.
+func (g *gen) element(in instr, d, n, m vec, i int) {
+	g.word(in.word|uint32(d)|uint32(n)<<5|uint32(m)<<16|element(i), in.text, d, n, m, i)
 }
 
 // goOp writes an instruction of Go's assembler for each of d.
@@ -198,7 +200,7 @@ func (g *gen) reg() reg {
 	for i, used := range g.inUse.regs {
 		if !used {
 			g.inUse.regs[i] = true
-			return reg(i)
+			return general[i]
 		}
 	}
 	log.Fatalf("%s: no general register is left", g.name)

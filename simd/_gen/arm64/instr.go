@@ -21,12 +21,37 @@ var (
 	frintn = instr{0x4e218800, "frintn v%d.4s, v%d.4s"} // to nearest, even
 	fcvtzs = instr{0x4ea1b800, "fcvtzs v%d.4s, v%d.4s"}
 	fneg   = instr{0x6ea0f800, "fneg v%d.4s, v%d.4s"}
+	fabs   = instr{0x4ea0f800, "fabs v%d.4s, v%d.4s"}
 	fsqrt  = instr{0x6ea1f800, "fsqrt v%d.4s, v%d.4s"}
 	fmaxv  = instr{0x6e30f800, "fmaxv s%d, v%d.4s"}
+
+	scvtf  = instr{0x4e21d800, "scvtf v%d.4s, v%d.4s"}
+	fcvtns = instr{0x4e21a800, "fcvtns v%d.4s, v%d.4s"} // to nearest, even
+	fcvtl  = instr{0x0e217800, "fcvtl v%d.4s, v%d.4h"}
+	fcvtl2 = instr{0x4e217800, "fcvtl2 v%d.4s, v%d.8h"}
+
+	umax   = instr{0x6ea06400, "umax v%d.4s, v%d.4s, v%d.4s"}
+	umaxv  = instr{0x6eb0a800, "umaxv s%d, v%d.4s"}
+	sxtlB  = instr{0x0f08a400, "sxtl v%d.8h, v%d.8b"}
+	sxtl2B = instr{0x4f08a400, "sxtl2 v%d.8h, v%d.16b"}
+	sxtlH  = instr{0x0f10a400, "sxtl v%d.4s, v%d.4h"}
+	sxtl2H = instr{0x4f10a400, "sxtl2 v%d.4s, v%d.8h"}
+	xtnS   = instr{0x0e612800, "xtn v%d.4h, v%d.4s"}
+	xtn2S  = instr{0x4e612800, "xtn2 v%d.8h, v%d.4s"}
+	xtnH   = instr{0x0e212800, "xtn v%d.8b, v%d.8h"}
+	xtn2H  = instr{0x4e212800, "xtn2 v%d.16b, v%d.8h"}
+	smull  = instr{0x0e20c000, "smull v%d.8h, v%d.8b, v%d.8b"}
+	smlal2 = instr{0x4e208000, "smlal2 v%d.8h, v%d.16b, v%d.16b"}
+	saddlp = instr{0x4e602800, "saddlp v%d.4s, v%d.8h"}
+	sadalp = instr{0x4e606800, "sadalp v%d.4s, v%d.8h"}
 )
 
-// fmlaElement is vd += vn·vm[i].
-var fmlaElement = instr{0x4f801000, "fmla v%d.4s, v%d.4s, v%d.s[%d]"}
+// Those with an element of vm, a number or four bytes.
+var (
+	fmlaElement = instr{0x4f801000, "fmla v%d.4s, v%d.4s, v%d.s[%d]"}
+	fmulElement = instr{0x4f809000, "fmul v%d.4s, v%d.4s, v%d.s[%d]"}
+	sdotElement = instr{0x4f80e000, "sdot v%d.4s, v%d.16b, v%d.4b[%d]"} // DotProd
+)
 
 // element returns the bits that choose the 32-bit lane i of vm.
 func element(i int) uint32 { return uint32(i&1)<<21 | uint32(i>>1)<<11 }
@@ -41,3 +66,9 @@ var (
 	bfcvtn2 = instr{0x4ea16800, "bfcvtn2 v%d.8h, v%d.4s"} // sets the upper half
 	bfmmla  = instr{0x6e40ec00, "bfmmla v%d.4s, v%d.8h, v%d.8h"}
 )
+
+// Of CPUs with DotProd: each lane of vd += four products of bytes.
+var sdot = instr{0x4e809400, "sdot v%d.4s, v%d.16b, v%d.16b"}
+
+// Of CPUs with I8MM: vd, a 2×2 matrix, += vn·vmᵀ, both two rows of eight bytes.
+var smmla = instr{0x4e80a400, "smmla v%d.4s, v%d.16b, v%d.16b"}

@@ -26,6 +26,8 @@ var files = []struct {
 	{"rows", rows},
 	{"activation", activation},
 	{"adamw", adamw},
+	{"packed", packed},
+	{"int8", int8Products},
 }
 
 func main() {

@@ -45,19 +45,25 @@ func dotRows(g *gen) {
 				g.op(faddp, s[:1], s[:1], s[1:2])
 				r = append(r, s[0])
 			}
-			if group == 4 {
-				g.op(faddp, r[0:1], r[0:1], r[1:2])
-				g.op(faddp, r[2:3], r[2:3], r[3:4])
-				g.op(faddp, r[0:1], r[0:1], r[2:3])
-				g.ins("FMOVQ", r[0].f(), mem(0, out))
-			} else {
-				g.op(faddp, r, r, r)
-				g.op(faddp, r, r, r)
-				g.ins("FMOVS", r[0].f(), mem(0, out))
-			}
-			g.ins("ADD", fmt.Sprintf("$%d", 4*group), out, out)
+			g.storeRowSums(r, out)
 		})
 	}
+}
+
+// storeRowSums adds up the four numbers of each of r, four vectors or one, writes the
+// sums to out and moves it past them.
+func (g *gen) storeRowSums(r vecs, out reg) {
+	if len(r) == 4 {
+		g.op(faddp, r[0:1], r[0:1], r[1:2])
+		g.op(faddp, r[2:3], r[2:3], r[3:4])
+		g.op(faddp, r[0:1], r[0:1], r[2:3])
+		g.ins("FMOVQ", r[0].f(), mem(0, out))
+	} else {
+		g.op(faddp, r, r, r)
+		g.op(faddp, r, r, r)
+		g.ins("FMOVS", r[0].f(), mem(0, out))
+	}
+	g.ins("ADD", fmt.Sprintf("$%d", 4*len(r)), out, out)
 }
 
 // axpyRows keeps a piece of y in registers and goes down the rows.
