@@ -10,7 +10,9 @@
 //	avx512vnni, avx512bf16
 //	         the same with VNNI, and with VNNI and BF16
 //	neon     assembly for every arm64, written by the program in _gen/arm64
-//	neonbf16 neon, with BFMMLA for matrix products of bfloat16: CPUs with BF16 and I8MM
+//	neondot  neon, with SDOT for products of bytes: CPUs with DotProd
+//	neonbf16 neondot, with BFMMLA and SMMLA for matrix products of bfloat16 and of bytes:
+//	         CPUs with BF16 and I8MM
 //
 // All lists the sets this CPU can run, best last. Select takes the best one, or
 // the one named by GUARDCPU_SIMD. The build tag purego leaves only generic.
