@@ -85,13 +85,13 @@ func NewTrainer(m *Model, o TrainOptions) (*Trainer, error) {
 		return nil, fmt.Errorf("engine: the learning rate is %g, want a finite number not below 0", o.LR)
 	}
 	tr := &Trainer{m: m, o: o, sched: sched, index: map[*nn.Param]int{}, trace: m.NewTrace()}
-	lens := make([]int, len(ps))
+	shapes := make([]optim.Shape, len(ps))
 	for i, p := range ps {
-		tr.index[p], lens[i] = i, p.Len()
+		tr.index[p], shapes[i] = i, optim.Shape{Rows: p.Rows, Cols: p.Cols}
 	}
 	tr.opt, err = optim.New(o.Optimizer, m.Ctx.K, optim.Options{
 		Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Momentum: o.Momentum, Decay: o.WeightDecay,
-	}, lens)
+	}, shapes)
 	return tr, err
 }
 
@@ -133,9 +133,9 @@ func (tr *Trainer) Step(terms []Term) (StepStats, error) {
 	return st, nil
 }
 
-// apply updates one parameter, in pieces shared by the workers.
+// apply updates one parameter.
 func (tr *Trainer) apply(p *nn.Param, g []float32, lr, scale float64) {
-	i, adapter := tr.index[p], p.Stored.Data == nil
+	adapter := p.Stored.Data == nil
 	decay := p.Rows > 1 || adapter // of rank 1, A has one row and is no vector
-	pieces(tr.m.Ctx, p.Len(), func(_, lo, hi int) { tr.opt.Step(i, lo, hi, p.F32, g, lr, scale, decay) })
+	tr.opt.Step(tr.m.Ctx.Par.For, tr.index[p], p.F32, g, lr, scale, decay)
 }

@@ -1,8 +1,8 @@
 // Package optim changes weights by their gradients: optimizers, learning rate
 // schedules and gradient clipping. It knows slices of numbers, not models.
 //
-// Every update is elementwise, so how the elements are divided among workers
-// changes no bit of the result.
+// Updates are elementwise, and sums are divided among workers by a tensor's shape
+// alone, so the number of workers changes no bit of the result.
 package optim
 
 import (
@@ -26,33 +26,36 @@ type Options struct {
 type Optimizer interface {
 	// Begin starts update t, counted from 0.
 	Begin(t int)
-	// Step moves w against its gradient g (first multiplied by scale) with learning
-	// rate lr. Tensor i has the length given to the constructor; [lo,hi) are the
-	// elements to update, so that workers may share a tensor. decay says
-	// whether weight decay applies to it.
-	Step(i, lo, hi int, w, g []float32, lr, scale float64, decay bool)
+	// Step moves w, which is tensor i, against its gradient g (first multiplied by
+	// scale) with learning rate lr. decay says whether weight decay applies to it.
+	// par divides the work.
+	Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool)
 }
+
+// Shape is that of a tensor; a vector has one row.
+type Shape struct{ Rows, Cols int }
 
 // Kind is a row of the table of optimizers.
 type Kind struct {
 	Name string
 	Doc  string
-	New  func(k *simd.Kernels, o Options, lens []int) Optimizer
+	New  func(k *simd.Kernels, o Options, shapes []Shape) Optimizer
 }
 
 // Optimizers lists the optimizers by name.
 var Optimizers = []Kind{
 	{"adamw", "Adam with decoupled weight decay; two float32 moments a parameter", newAdamW},
+	{"adafactor", "the second moment of a matrix as that of its rows and columns; no first moment, next to no memory", newAdafactor},
 	{"sgd", "gradient descent, with momentum if asked for", newSGD},
 }
 
-// New returns the optimizer of that name for tensors of the given lengths, or an
+// New returns the optimizer of that name for tensors of the given shapes, or an
 // error that lists the known ones.
-func New(name string, k *simd.Kernels, o Options, lens []int) (Optimizer, error) {
+func New(name string, k *simd.Kernels, o Options, shapes []Shape) (Optimizer, error) {
 	known := make([]string, len(Optimizers))
 	for i, kind := range Optimizers {
 		if kind.Name == name {
-			return kind.New(k, o, lens), nil
+			return kind.New(k, o, shapes), nil
 		}
 		known[i] = kind.Name
 	}
@@ -68,12 +71,18 @@ func ClipScale(norm, limit float64) float64 {
 	return limit / norm
 }
 
-func zeros(lens []int) [][]float32 {
-	out := make([][]float32, len(lens))
-	for i, n := range lens {
-		out[i] = make([]float32, n)
+func zeros(shapes []Shape) [][]float32 {
+	out := make([][]float32, len(shapes))
+	for i, s := range shapes {
+		out[i] = make([]float32, s.Rows*s.Cols)
 	}
 	return out
+}
+
+// pieces runs f over pieces [lo,hi) of n elements, some microseconds of work each.
+func pieces(par simd.For, n int, f func(lo, hi int)) {
+	const piece = 1 << 14
+	par((n+piece-1)/piece, func(i int) { f(i*piece, min(n, (i+1)*piece)) })
 }
 
 // adamW is Loshchilov & Hutter 2019 (arXiv:1711.05101v3, algorithm 2); the
@@ -85,8 +94,8 @@ type adamW struct {
 	step simd.AdamWStep
 }
 
-func newAdamW(k *simd.Kernels, o Options, lens []int) Optimizer {
-	return &adamW{k: k, o: o, m: zeros(lens), v: zeros(lens)}
+func newAdamW(k *simd.Kernels, o Options, shapes []Shape) Optimizer {
+	return &adamW{k: k, o: o, m: zeros(shapes), v: zeros(shapes)}
 }
 
 func (a *adamW) Begin(t int) {
@@ -97,13 +106,14 @@ func (a *adamW) Begin(t int) {
 	}
 }
 
-func (a *adamW) Step(i, lo, hi int, w, g []float32, lr, scale float64, decay bool) {
+func (a *adamW) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool) {
 	s := a.step
 	s.LR, s.GradScale = float32(lr), float32(scale)
 	if decay {
 		s.Decay = float32(a.o.Decay)
 	}
-	a.k.AdamW(w[lo:hi], a.m[i][lo:hi], a.v[i][lo:hi], g[lo:hi], &s)
+	m, v := a.m[i], a.v[i]
+	pieces(par, len(w), func(lo, hi int) { a.k.AdamW(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], &s) })
 }
 
 // sgd is w ← w·(1 - lr·decay) - lr·u with u = momentum·u + scale·g
@@ -114,27 +124,29 @@ type sgd struct {
 	u [][]float32 // nil without momentum
 }
 
-func newSGD(k *simd.Kernels, o Options, lens []int) Optimizer {
+func newSGD(k *simd.Kernels, o Options, shapes []Shape) Optimizer {
 	s := &sgd{k: k, o: o}
 	if o.Momentum != 0 {
-		s.u = zeros(lens)
+		s.u = zeros(shapes)
 	}
 	return s
 }
 
 func (s *sgd) Begin(int) {}
 
-func (s *sgd) Step(i, lo, hi int, w, g []float32, lr, scale float64, decay bool) {
-	w, g = w[lo:hi], g[lo:hi]
-	if decay && s.o.Decay != 0 {
-		s.k.Scale(w, float32(1-lr*s.o.Decay))
-	}
-	if s.u == nil {
-		s.k.Axpy(w, float32(-lr*scale), g)
-		return
-	}
-	u := s.u[i][lo:hi]
-	s.k.Scale(u, float32(s.o.Momentum))
-	s.k.Axpy(u, float32(scale), g)
-	s.k.Axpy(w, float32(-lr), u)
+func (s *sgd) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool) {
+	pieces(par, len(w), func(lo, hi int) {
+		w, g := w[lo:hi], g[lo:hi]
+		if decay && s.o.Decay != 0 {
+			s.k.Scale(w, float32(1-lr*s.o.Decay))
+		}
+		if s.u == nil {
+			s.k.Axpy(w, float32(-lr*scale), g)
+			return
+		}
+		u := s.u[i][lo:hi]
+		s.k.Scale(u, float32(s.o.Momentum))
+		s.k.Axpy(u, float32(scale), g)
+		s.k.Axpy(w, float32(-lr), u)
+	})
 }

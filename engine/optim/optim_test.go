@@ -10,6 +10,12 @@ import (
 	"github.com/guardcpu/guardcpu/simd"
 )
 
+func serial(n int, body func(i int)) {
+	for i := range n {
+		body(i)
+	}
+}
+
 // reference is AdamW (decay > 0 or not) and SGD with momentum, in float64.
 type reference struct {
 	w, m, v float64
@@ -32,7 +38,7 @@ func TestTenStepsMatchFloat64(t *testing.T) {
 	o := Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9, Decay: 0.1}
 	for _, name := range []string{"adamw", "sgd"} {
 		for _, k := range simd.All() {
-			opt, err := New(name, k, o, []int{3})
+			opt, err := New(name, k, o, []Shape{{1, 3}})
 			require.NoError(t, err)
 			w := []float32{0.5, -1, 2}
 			ref := []reference{{w: 0.5}, {w: -1}, {w: 2}}
@@ -42,8 +48,7 @@ func TestTenStepsMatchFloat64(t *testing.T) {
 					g[i] = float32(math.Sin(float64(3*step + i)))
 				}
 				opt.Begin(step)
-				opt.Step(0, 0, 2, w, g, 0.01, 0.5, true) // in two pieces, as workers do
-				opt.Step(0, 2, 3, w, g, 0.01, 0.5, true)
+				opt.Step(serial, 0, w, g, 0.01, 0.5, true)
 				for i := range ref {
 					if name == "adamw" {
 						ref[i].adamW(step, 0.5*float64(g[i]), 0.01, o)
@@ -60,12 +65,12 @@ func TestTenStepsMatchFloat64(t *testing.T) {
 
 func TestDecayIsLeftOutWhereAsked(t *testing.T) {
 	for _, kind := range Optimizers {
-		opt := kind.New(simd.Best(), Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.5}, []int{1})
+		opt := kind.New(simd.Best(), Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.5}, []Shape{{1, 1}})
 		w := []float32{1}
 		opt.Begin(0)
-		opt.Step(0, 0, 1, w, []float32{0}, 0.1, 1, false)
+		opt.Step(serial, 0, w, []float32{0}, 0.1, 1, false)
 		assert.Equal(t, float32(1), w[0], kind.Name)
-		opt.Step(0, 0, 1, w, []float32{0}, 0.1, 1, true)
+		opt.Step(serial, 0, w, []float32{0}, 0.1, 1, true)
 		assert.InDelta(t, 0.95, w[0], 1e-6, kind.Name)
 	}
 }
@@ -74,7 +79,7 @@ func TestDecayIsLeftOutWhereAsked(t *testing.T) {
 func TestLearnsAToyTask(t *testing.T) {
 	want := []float32{3, -2, 0.5}
 	for _, kind := range Optimizers {
-		opt := kind.New(simd.Best(), Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}, []int{3})
+		opt := kind.New(simd.Best(), Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}, []Shape{{1, 3}})
 		w := make([]float32, 3)
 		for step := range 300 {
 			g := make([]float32, 3)
@@ -82,7 +87,7 @@ func TestLearnsAToyTask(t *testing.T) {
 				g[i] = 2 * (w[i] - want[i])
 			}
 			opt.Begin(step)
-			opt.Step(0, 0, 3, w, g, 0.05, 1, false)
+			opt.Step(serial, 0, w, g, 0.05, 1, false)
 		}
 		assert.InDeltaSlice(t, want, w, 0.02, kind.Name)
 	}
@@ -114,7 +119,7 @@ func TestSchedules(t *testing.T) {
 
 func TestUnknownOptimizer(t *testing.T) {
 	_, err := New("lion", simd.Best(), Options{}, nil)
-	assert.EqualError(t, err, `optim: optimizer "lion" is not known; there are adamw, sgd`)
+	assert.EqualError(t, err, `optim: optimizer "lion" is not known; there are adamw, adafactor, sgd`)
 }
 
 func TestClipScale(t *testing.T) {
