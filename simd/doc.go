@@ -51,12 +51,17 @@
 // # Matrix products
 //
 // Gemm cuts a product as BLIS does (Van Zee & van de Geijn 2015,
-// doi:10.1145/2764454): panels of both factors are packed so that the
-// micro-kernel, Tile.Run, reads memory in order. It sums 256 products at a time in
-// registers and adds these sums to c, block after block; neither the workers, nor
-// the number of rows and columns, nor the kind of operand changes that order. A
-// factor that must be unpacked is unpacked as it is packed: b once, a once for
-// every 4096 columns of c. Packed panels are shared by the workers.
+// doi:10.1145/2764454), so that the micro-kernel, Tile.Run, reads memory in order:
+// columns of B are packed in panels, rows of A copied, where they lie apart as
+// suits the caches. The larger factor, mostly a weight, is copied by the task that
+// multiplies it, just before; the smaller one is packed first, for all. c = a·bᵀ with
+// more columns than rows is computed as its transpose, so that the rows of the weight
+// are copied, not transposed. A factor that must be unpacked is unpacked into the
+// same places.
+//
+// Every sum takes 256 products at a time in registers and adds these sums to c, block
+// after block; neither the workers, nor the number of rows and columns, nor the kind
+// of operand changes that order.
 //
 // GemmBF16 is the same product of numbers rounded to bfloat16, by Kernels.TileBF16. Its
 // panels are packed as float32, a part at a time, and sealed: rounded, and where the CPU

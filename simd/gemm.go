@@ -22,21 +22,33 @@ type For func(n int, body func(i int))
 
 // Blocking of Gemm (Goto & van de Geijn 2008, doi:10.1145/1356052.1356053, as in BLIS).
 // Only gemmKC touches the numbers: every element of c is a sum of partial sums over
-// gemmKC products, so it is a constant of all sets.
+// gemmKC products (twice as many where they are stored as pairs), so it is a constant
+// of all sets.
 const (
 	// gemmKC is the depth of a panel: a 16-wide panel of B is 16 KiB, half of a
 	// small first-level cache. A multiple of every block length of a weight type.
 	gemmKC = 256
-	// gemmMC is the number of rows of A that a task sweeps with each panel of B:
-	// 96 rows of 256 are 96 KiB, which stay in the second-level cache.
-	gemmMC = 96
-	// gemmBuf limits the packed parts of A and of B, in numbers: 4 MiB each.
-	gemmBuf = 1 << 20
-	// gemmCols is the width of a packing task in columns, a multiple of every
-	// block length of a weight type.
-	gemmCols = 256
+	// gemmPad is what a copied row of A is longer than its panel is deep, so that rows
+	// are no multiple of 4 KiB apart: those would share the lines of the first cache.
+	gemmPad = 16
+	// gemmRows is the number of rows of A that are swept with each panel of B:
+	// 48 rows of 256 are 52 KiB, which stay in the second-level cache.
+	gemmRows = 48
+	// gemmCols is the number of columns of a panel block of B that one task packs for
+	// itself: 128 columns of 256 are 128 KiB, which stay in the second-level cache.
+	gemmCols = 128
+	// gemmWide is how far a task goes along the factor that is packed for all: a number
+	// that it packs for itself is used so often, and packing costs as little.
+	gemmWide = 512
+	// gemmBuf limits what is packed for all tasks, in words: 8 MiB.
+	gemmBuf = 2 << 20
+	// gemmPack is the size of a task that packs, in rows of A or columns of B.
+	gemmPack = 64
+	// gemmAlign is a multiple of every block length of a weight type: Unpack is called
+	// for columns that begin at a multiple of it.
+	gemmAlign = 256
 	// gemmTasks is how many tasks a product is divided into, if it is large enough.
-	gemmTasks = 24
+	gemmTasks = 32
 	// gemmSerial is the size of a product, in multiplications, under which it is
 	// not worth waking another worker.
 	gemmSerial = 1 << 17
@@ -100,7 +112,7 @@ func (k *Kernels) gemm(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b
 		k.gemmDot(tile, par, c, ldc, m, n, kk, a, b, accumulate)
 		return
 	}
-	gemmBlocked(tile, par, c, ldc, m, n, kk, a, b, accumulate)
+	k.gemmBlocked(tile, par, c, ldc, m, n, kk, a, b, accumulate)
 }
 
 func serial(n int, body func(i int)) {
@@ -134,7 +146,7 @@ func (o *Operand) check(name string, rows, cols int) {
 // once and multiplied with all rows of a. If the tile seals, both are rounded first.
 func (k *Kernels) gemmDot(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	// A task is as many rows of b as make about 2¹⁷ products with one row of a.
-	rows := max(1, min(gemmCols, (1<<17)/kk))
+	rows := max(1, min(gemmAlign, (1<<17)/kk))
 	// Rows are unpacked or rounded a few at a time, a cache line apart from a multiple of 4 KiB.
 	const few = 4
 	stride := kk + 16
@@ -151,8 +163,8 @@ func (k *Kernels) gemmDot(tile *Tile, par For, c []float32, ldc, m, n, kk int, a
 	par(ceilDiv(n, rows), func(task int) {
 		s := scratchPool.Get().(*gemmScratch)
 		defer scratchPool.Put(s)
-		buf := s.take(gemmCols + few*stride)
-		out, w := buf[:gemmCols], buf[gemmCols:]
+		buf := s.take(gemmAlign + few*stride)
+		out, w := buf[:gemmAlign], buf[gemmAlign:]
 		end := min(n, (task+1)*rows)
 		for j := task * rows; j < end; {
 			count, src, ld := end-j, b.Data, b.Stride
@@ -195,57 +207,48 @@ func set(dst, src []float32, accumulate bool) {
 }
 
 // gemmScratch is the scratch memory of one task.
-type gemmScratch struct{ buf []float32 }
+type gemmScratch struct{ buf, staging []float32 }
 
 // take returns n numbers of any value.
 func (s *gemmScratch) take(n int) []float32 {
-	if cap(s.buf) < n {
-		s.buf = make([]float32, n)
-	}
+	s.buf = grow(s.buf, n)
 	return s.buf[:n]
+}
+
+// stage is take from a second piece of memory, for what is on its way into a panel.
+func (s *gemmScratch) stage(n int) []float32 {
+	s.staging = grow(s.staging, n)
+	return s.staging[:n]
 }
 
 var scratchPool = sync.Pool{New: func() any { return new(gemmScratch) }}
 
-// packed is the packed panels of one operand: blocks of up to depth steps, each
-// of all panels.
-type packed struct {
-	buf    []float32
-	width  int // of a panel
-	size   int // words from one panel to the next
-	panels int
-	tasks  int // of packing one block
-}
-
-// panel returns panel q of the block of steps kb.
-func (p *packed) panel(kb, q int) []float32 {
-	i := (kb*p.panels + q) * p.size
-	return p.buf[i : i+p.size : i+p.size]
-}
-
-// setPanels sets the number of panels for the given rows of A or columns of B.
-func (p *packed) setPanels(count int) {
-	p.panels = ceilDiv(count, p.width)
-	p.tasks = ceilDiv(p.panels, gemmCols/p.width)
-}
-
-// product is a blocked product under way: what its tasks share.
+// product is a blocked product under way: what its tasks share. It is that of
+// A [m×k] and B [k×n], which are a and b; or, swapped, c is its transpose and A is bᵀ.
+// A is copied in rows, B is packed in panels. The larger of the two, which is often
+// the weight, is packed by the tasks that multiply it (own), the other before for all.
 type product struct {
+	*Kernels
 	tile       *Tile
-	depth      int // steps of a panel
 	c          []float32
 	ldc        int
-	a, b       Operand // a transposed: panels of A are packed along its rows
+	a, b       Operand
 	accumulate bool
+	swapped    bool
+	ownA, ownB bool
 
-	pa, pb     packed
+	depth int // steps of a panel
+	lda   int // words from one row of A to the next
+	panel int // words from one panel of B to the next
+
 	i0, mm     int // rows of this pass
 	j0, nn     int // columns of this pass
 	p0, kn     int // steps of this pass
-	rows, cols int // panels of A and of B that a task multiplies
-	first      int // packing tasks of B that are left out, because it is packed
+	rows, cols int // of c that a task computes
+	unitA      int // rows of A that a task packs
+	unitB      int // columns of B that a task packs
 
-	buf                    []float32
+	bufA, bufB             []float32 // what is packed for all: block of steps after block
 	packTask, multiplyTask func(task int)
 }
 
@@ -256,71 +259,80 @@ var products = sync.Pool{New: func() any {
 	return p
 }}
 
-func gemmBlocked(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
-	mr, nr := tile.MR, tile.NR
+func (k *Kernels) gemmBlocked(tile *Tile, par For, c []float32, ldc, m, n, kk int, a, b Operand, accumulate bool) {
 	p := products.Get().(*product)
-	p.tile, p.c, p.ldc, p.a, p.b = tile, c, ldc, a, b
-	p.a.Trans = !a.Trans
 	defer func() { // let go of what belongs to the caller
 		p.c, p.a, p.b = nil, Operand{}, Operand{}
 		products.Put(p)
 	}()
+	p.Kernels, p.tile, p.c, p.ldc, p.a, p.b = k, tile, c, ldc, a, b
+	// Rows of A are copied, but columns of B are transposed: let the larger be A.
+	p.swapped = !a.Trans && b.Trans && m < n
+	if p.swapped {
+		m, n = n, m
+		p.a, p.b = b, a
+		p.a.Trans, p.b.Trans = false, true
+	}
+	// What is unpacked across the panels is unpacked gemmAlign numbers at a time.
+	p.unitA, p.unitB = gemmPack, roundUp(gemmPack, tile.NR)
+	alignedA, alignedB := p.a.Data == nil && p.a.Trans, p.b.Data == nil && !p.b.Trans
+	if alignedA {
+		p.unitA = gemmAlign
+	}
+	if alignedB {
+		for p.unitB = gemmAlign; p.unitB%tile.NR > 0; p.unitB += gemmAlign {
+		}
+	}
+	p.ownA, p.ownB = m >= n && !alignedA, m < n && !alignedB
 
 	p.depth = gemmKC
 	if tile.Half {
 		p.depth *= 2
 	}
-	words := tile.words(min(kk, p.depth)) // of a panel, for each of its columns
-	// A pass packs up to mStep rows of A and nStep columns of B, kStep deep.
-	mStep := min(roundUp(m, mr), gemmBuf/words/mr*mr)
-	nStep := min(roundUp(n, nr), gemmBuf/words/gemmCols*gemmCols)
-	blocks := min(ceilDiv(kk, p.depth), max(1, gemmBuf/words/max(mStep, nStep)))
-	kStep := blocks * p.depth
+	words := tile.words(min(kk, p.depth))
+	p.lda, p.panel = words+gemmPad, roundUp(words*tile.NR+PackSlack, 8)
 
-	p.pa = packed{width: mr, size: roundUp(mr*words+PackSlack, 8)}
-	p.pb = packed{width: nr, size: roundUp(nr*words+PackSlack, 8)}
-	p.pa.setPanels(mStep)
-	p.pb.setPanels(nStep)
-	sizeA, sizeB := blocks*p.pa.panels*p.pa.size, blocks*p.pb.panels*p.pb.size
-	if cap(p.buf) < sizeA+sizeB {
-		p.buf = make([]float32, sizeA+sizeB)
+	// A pass packs mStep rows or nStep columns, kStep deep, for all.
+	mStep, nStep := m, n
+	shared := 0 // words of a step
+	if !p.ownA {
+		mStep = min(m, gemmBuf/p.lda/p.unitA*p.unitA)
+		shared = mStep * p.lda
 	}
-	p.pa.buf, p.pb.buf = p.buf[:sizeA], p.buf[sizeA:sizeA+sizeB]
+	if !p.ownB {
+		nStep = min(n, gemmBuf/p.panel*tile.NR/p.unitB*p.unitB)
+		shared = max(shared, ceilDiv(nStep, tile.NR)*p.panel)
+	}
+	blocks := min(ceilDiv(kk, p.depth), max(1, gemmBuf/shared))
+	kStep := blocks * p.depth
+	if !p.ownA {
+		p.bufA = grow(p.bufA, blocks*mStep*p.lda)
+	}
+	if !p.ownB {
+		p.bufB = grow(p.bufB, blocks*ceilDiv(nStep, tile.NR)*p.panel)
+	}
 
 	for p.j0 = 0; p.j0 < n; p.j0 += nStep {
 		p.nn = min(nStep, n-p.j0)
-		p.pb.setPanels(p.nn)
-		for p.p0 = 0; p.p0 < kk; p.p0 += kStep {
-			p.kn = min(kStep, kk-p.p0)
-			p.accumulate = accumulate || p.p0 > 0
-			for p.i0 = 0; p.i0 < m; p.i0 += mStep {
-				p.mm = min(mStep, m-p.i0)
-				p.pa.setPanels(p.mm)
-				p.pass(par)
+		for p.i0 = 0; p.i0 < m; p.i0 += mStep {
+			p.mm = min(mStep, m-p.i0)
+			p.divide()
+			for p.p0 = 0; p.p0 < kk; p.p0 += kStep {
+				p.kn = min(kStep, kk-p.p0)
+				p.accumulate = accumulate || p.p0 > 0
+				par(p.blocks()*(p.packsA()+p.packsB()), p.packTask)
+				par(ceilDiv(p.mm, p.rows)*ceilDiv(p.nn, p.cols), p.multiplyTask)
 			}
 		}
 	}
 }
 
-// words returns how many words the steps of one column of a panel take.
-func (t *Tile) words(steps int) int {
-	if t.Half {
-		return ceilDiv(steps, 4) * 2
+// grow returns n numbers of any value, those of buf if there are so many.
+func grow(buf []float32, n int) []float32 {
+	if cap(buf) < n {
+		return make([]float32, n)
 	}
-	return steps
-}
-
-// pass packs the panels of a pass, those of B only in the first of the passes that
-// share them, and multiplies.
-func (p *product) pass(par For) {
-	blocks := ceilDiv(p.kn, p.depth)
-	p.first = 0
-	if p.i0 > 0 {
-		p.first = blocks * p.pb.tasks
-	}
-	par(blocks*(p.pa.tasks+p.pb.tasks)-p.first, p.packTask)
-	p.rows, p.cols = taskSize(p.pa.panels, p.pb.panels, gemmMC/p.tile.MR)
-	par(ceilDiv(p.pa.panels, p.rows)*ceilDiv(p.pb.panels, p.cols), p.multiplyTask)
+	return buf[:n]
 }
 
 func ceilDiv(n, d int) int { return (n + d - 1) / d }
@@ -328,171 +340,300 @@ func ceilDiv(n, d int) int { return (n + d - 1) / d }
 // roundUp returns the smallest multiple of unit that is at least n.
 func roundUp(n, unit int) int { return ceilDiv(n, unit) * unit }
 
-// taskSize divides tm×tn panels among about gemmTasks tasks: how many panels of A
-// (no more than maxRows) and of B a task takes.
-func taskSize(tm, tn, maxRows int) (rows, cols int) {
-	parts := ceilDiv(tm, maxRows)
-	rows = ceilDiv(tm, parts)
-	cols = min(tn, max(1, tn*parts/gemmTasks))
-	return rows, cols
+// words returns how many words the steps of a row of A, or a column of B, take.
+func (t *Tile) words(steps int) int {
+	if t.Half {
+		return ceilDiv(steps, 4) * 2
+	}
+	return steps
 }
 
-// pack is one packing task: about gemmCols rows of A or columns of B, one block
-// of steps. The tasks of B come first.
-func (p *product) pack(task int) {
-	task += p.first
-	dst, o, lo, count := &p.pb, &p.b, p.j0, p.nn
-	if t := task - ceilDiv(p.kn, p.depth)*dst.tasks; t >= 0 {
-		task, dst, o, lo, count = t, &p.pa, &p.a, p.i0, p.mm
+// blocks, packsA and packsB are how many blocks of steps there are in this pass, and
+// how many tasks pack one.
+func (p *product) blocks() int { return ceilDiv(p.kn, p.depth) }
+
+func (p *product) packsA() int {
+	if p.ownA {
+		return 0
 	}
-	per := gemmCols / dst.width
-	kb, q := task/dst.tasks, task%dst.tasks*per
-	j := packJob{
-		packed: dst, o: o, kb: kb, q0: q, q1: min(q+per, dst.panels),
-		col: lo + q*dst.width, cols: min(per*dst.width, count-q*dst.width),
-		step: p.p0 + kb*p.depth, steps: min(p.depth, p.kn-kb*p.depth),
-	}
-	if o.Trans {
-		p.packCols(&j)
-	} else {
-		p.packRows(&j)
-	}
+	return ceilDiv(p.mm, p.unitA)
 }
 
-// packJob says what a packing task packs: the panels q0…q1 of block kb, that is the
-// columns col…col+cols of op(o), steps step…step+steps.
-type packJob struct {
-	*packed
-	o           *Operand
-	kb, q0, q1  int
-	col, cols   int
-	step, steps int
-}
-
-// packCols packs from rows of o: a column of op(o) is a row of o.
-func (p *product) packCols(j *packJob) {
-	s := scratchPool.Get().(*gemmScratch)
-	defer scratchPool.Put(s)
-	w, n := j.width, j.steps
-	ld := p.depth + 16 // no multiple of 4 KiB, whatever the row
-	buf := s.take(w*ld + w*p.depth + PackSlack)
-	rowsBuf, open := buf[:w*ld], buf[w*ld:]
-	for q := j.q0; q < j.q1; q++ {
-		done := (q - j.q0) * w
-		row, rows := j.col+done, min(w, j.cols-done)
-		src, stride := rowsBuf, ld
-		if j.o.Data != nil {
-			stride = j.o.Stride
-			src = j.o.Data[row*stride+j.step:]
-		} else {
-			for r := range rows {
-				j.o.Unpack(src[r*stride:r*stride+n], row+r, j.step)
-			}
-		}
-		d := j.panel(j.kb, q)
-		if p.tile.Seal != nil {
-			d = open
-		}
-		if rows == w {
-			p.tile.PackCols(d, src, stride, w, n)
-		} else {
-			for i := range n {
-				e := d[i*w : (i+1)*w]
-				for r := range rows {
-					e[r] = src[r*stride+i]
-				}
-				clear(e[rows:])
-			}
-		}
-		if p.tile.Seal != nil {
-			p.tile.Seal(j.panel(j.kb, q), open, w, n)
-		}
+func (p *product) packsB() int {
+	if p.ownB {
+		return 0
 	}
+	return ceilDiv(p.nn, p.unitB)
 }
 
-// packRows packs from pieces of the rows of o.
-func (p *product) packRows(j *packJob) {
-	if j.o.Data != nil && p.tile.Seal == nil {
-		p.packRowBlock(j, j.panels0(), j.size, j.o.Data[j.step*j.o.Stride+j.col:], j.o.Stride, j.steps)
+// divide sets the rows and columns of c that a task computes: far along the factor
+// that is packed for all, and of the other so many that there are gemmTasks tasks.
+func (p *product) divide() {
+	mr, nr := p.tile.MR, p.tile.NR
+	if p.ownB {
+		parts := ceilDiv(p.mm, gemmWide)
+		p.rows = roundUp(ceilDiv(p.mm, parts), mr)
+		p.cols = min(roundUp(ceilDiv(p.nn*parts, gemmTasks), nr), roundUp(gemmCols, nr))
 		return
 	}
+	parts := ceilDiv(p.nn, gemmWide)
+	p.cols = roundUp(ceilDiv(p.nn, parts), nr)
+	p.rows = min(roundUp(ceilDiv(p.mm*parts, gemmTasks), mr), gemmRows/mr*mr)
+}
+
+// pack is one task of packing for all: some rows of A or columns of B, one block of steps.
+func (p *product) pack(task int) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
-	const some = SealSteps // rows unpacked, or sealed, at a time
-	w := j.width
-	size := some*w + PackSlack // of a part of a panel that is not sealed
-	buf := s.take(some*j.cols + (j.q1-j.q0)*size)
-	rows, open := buf[:some*j.cols], buf[some*j.cols:]
-	for i := 0; i < j.steps; i += some {
-		n := min(some, j.steps-i)
-		src, stride := rows, j.cols
-		if j.o.Data != nil {
-			stride = j.o.Stride
-			src = j.o.Data[(j.step+i)*stride+j.col:]
-		} else {
-			for r := range n {
-				j.o.Unpack(rows[r*stride:r*stride+j.cols], j.step+i+r, j.col)
+	nb := p.packsB()
+	if n := p.blocks() * nb; task >= n {
+		task -= n
+		na := p.packsA()
+		kb, i := task/na, task%na*p.unitA
+		p.packA(s, p.rowsA(kb)[i*p.lda:], p.i0+i, min(p.unitA, p.mm-i), kb)
+		return
+	}
+	kb, j := task/nb, task%nb*p.unitB
+	p.packB(s, p.panelsB(kb)[j/p.tile.NR*p.panel:], p.j0+j, min(p.unitB, p.nn-j), kb)
+}
+
+// rowsA returns the rows of A, and panelsB the panels of B, packed for all, of a block of steps.
+func (p *product) rowsA(kb int) []float32 { return p.bufA[kb*p.mm*p.lda:] }
+
+func (p *product) panelsB(kb int) []float32 {
+	return p.bufB[kb*ceilDiv(p.nn, p.tile.NR)*p.panel:]
+}
+
+// steps returns where a block of steps begins in the operands, and its length.
+func (p *product) steps(kb int) (step, n int) {
+	return p.p0 + kb*p.depth, min(p.depth, p.kn-kb*p.depth)
+}
+
+// packA copies the rows i…i+rows of A, one block of steps, to rows lda apart.
+func (p *product) packA(s *gemmScratch, dst []float32, i, rows, kb int) {
+	step, n := p.steps(kb)
+	o, seal, ld := &p.a, p.tile.SealRow, p.lda
+	if !o.Trans {
+		for r := range rows {
+			row := dst[r*ld:]
+			switch {
+			case o.Data == nil && seal == nil:
+				o.Unpack(row[:n], i+r, step)
+			case o.Data == nil:
+				buf := s.stage(n)
+				o.Unpack(buf, i+r, step)
+				seal(row, buf)
+			case seal == nil:
+				copy(row[:n], o.Data[(i+r)*o.Stride+step:])
+			default:
+				at := (i+r)*o.Stride + step
+				seal(row, o.Data[at:at+n])
 			}
 		}
-		if p.tile.Seal == nil {
-			p.packRowBlock(j, j.panels0()[i*w:], j.size, src, stride, n)
-			continue
+		return
+	}
+	open := dst // rows that are not sealed yet
+	if seal != nil {
+		ld = p.depth + gemmPad
+		open = s.stage(rows*ld + SealSteps*rows)
+	}
+	if o.Data != nil {
+		p.Transpose(open, ld, o.Data[step*o.Stride+i:], o.Stride, n, rows)
+	} else {
+		var buf []float32
+		if seal != nil {
+			open, buf = open[:rows*ld], open[rows*ld:]
+		} else {
+			buf = s.stage(SealSteps * rows)
 		}
-		p.packRowBlock(j, open, size, src, stride, n)
-		for q := j.q0; q < j.q1; q++ {
-			p.tile.Seal(j.panel(j.kb, q)[p.tile.words(i)*w:], open[(q-j.q0)*size:], w, n)
+		for t := 0; t < n; t += SealSteps {
+			some := min(SealSteps, n-t)
+			for r := range some {
+				o.Unpack(buf[r*rows:(r+1)*rows], step+t+r, i)
+			}
+			p.Transpose(open[t:], ld, buf, rows, some, rows)
+		}
+	}
+	if seal != nil {
+		for r := range rows {
+			seal(dst[r*p.lda:], open[r*ld:r*ld+n])
 		}
 	}
 }
 
-// panels0 returns the panels of the job, from the first on.
-func (j *packJob) panels0() []float32 { return j.buf[(j.kb*j.panels+j.q0)*j.size:] }
-
-// packRowBlock packs n rows of src into the panels of the job, which lie size numbers
-// apart in dst: whole panels and, if there are columns left, one filled up with zeros.
-func (p *product) packRowBlock(j *packJob, dst []float32, size int, src []float32, stride, n int) {
-	w := j.width
-	full := j.cols / w
-	if full > 0 {
-		p.tile.PackRows(dst, size, src, stride, w, n, full)
+// packB packs the columns j…j+cols of B, one block of steps, into panels.
+func (p *product) packB(s *gemmScratch, dst []float32, j, cols, kb int) {
+	if p.b.Trans {
+		p.packColumns(s, dst, j, cols, kb)
+		return
 	}
-	if rest := j.cols - full*w; rest > 0 {
+	step, n := p.steps(kb)
+	o, seal, nr := &p.b, p.tile.Seal, p.tile.NR
+	if o.Data != nil && seal == nil {
+		p.packRows(dst, p.panel, o.Data[step*o.Stride+j:], o.Stride, n, cols)
+		return
+	}
+	part := SealSteps*nr + PackSlack // of a panel that is not sealed yet
+	panels := ceilDiv(cols, nr)
+	buf := s.stage(SealSteps*cols + panels*part)
+	rows, open := buf[:SealSteps*cols], buf[SealSteps*cols:]
+	for t := 0; t < n; t += SealSteps {
+		some := min(SealSteps, n-t)
+		src, stride := rows, cols
+		if o.Data != nil {
+			src, stride = o.Data[(step+t)*o.Stride+j:], o.Stride
+		} else {
+			for r := range some {
+				o.Unpack(rows[r*cols:(r+1)*cols], step+t+r, j)
+			}
+		}
+		if seal == nil {
+			p.packRows(dst[t*nr:], p.panel, src, stride, some, cols)
+			continue
+		}
+		p.packRows(open, part, src, stride, some, cols)
+		for q := range panels {
+			seal(dst[q*p.panel+p.tile.words(t)*nr:], open[q*part:], some)
+		}
+	}
+}
+
+// packRows packs n rows of src into panels that lie size numbers apart in dst: whole
+// panels and, if there are columns left, one filled up with zeros.
+func (p *product) packRows(dst []float32, size int, src []float32, stride, n, cols int) {
+	nr := p.tile.NR
+	full := cols / nr
+	if full > 0 {
+		p.tile.PackRows(dst, size, src, stride, n, full)
+	}
+	if rest := cols - full*nr; rest > 0 {
 		d := dst[full*size:]
 		for r := range n {
-			e := d[r*w : (r+1)*w]
-			copy(e, src[r*stride+full*w:r*stride+j.cols])
+			e := d[r*nr : (r+1)*nr]
+			copy(e, src[r*stride+full*nr:r*stride+cols])
 			clear(e[rest:])
 		}
 	}
 }
 
-// multiply is one task of the multiplication: the tiles of some panels of A and
-// some of B, over all steps of the pass.
+// packColumns is packB for a B whose columns are rows of what is stored.
+func (p *product) packColumns(s *gemmScratch, dst []float32, j, cols, kb int) {
+	step, n := p.steps(kb)
+	o, seal, nr := &p.b, p.tile.Seal, p.tile.NR
+	ld := p.depth + gemmPad
+	buf := s.stage(nr*ld + nr*p.depth + PackSlack)
+	rows, open := buf[:nr*ld], buf[nr*ld:]
+	for q := 0; q*nr < cols; q++ {
+		count := min(nr, cols-q*nr)
+		src, stride := rows, ld
+		if o.Data != nil {
+			src, stride = o.Data[(j+q*nr)*o.Stride+step:], o.Stride
+		} else {
+			for r := range count {
+				o.Unpack(rows[r*ld:r*ld+n], j+q*nr+r, step)
+			}
+		}
+		d := dst[q*p.panel:]
+		if seal != nil {
+			d = open
+		}
+		if count < nr {
+			clear(d[:n*nr])
+		}
+		p.Transpose(d, nr, src, stride, count, n)
+		if seal != nil {
+			seal(dst[q*p.panel:], open, n)
+		}
+	}
+}
+
+// multiply is one task of the multiplication: some rows and columns of c, over all
+// steps of the pass.
 func (p *product) multiply(task int) {
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
-	mr, nr, ldc := p.tile.MR, p.tile.NR, p.ldc
-	edge := s.take(mr * nr)
-	wide := ceilDiv(p.pb.panels, p.cols)
-	i0, j0 := task/wide*p.rows, task%wide*p.cols
-	i1, j1 := min(i0+p.rows, p.pa.panels), min(j0+p.cols, p.pb.panels)
-	for kb := 0; kb*p.depth < p.kn; kb++ {
-		steps := min(p.depth, p.kn-kb*p.depth)
-		add := p.accumulate || kb > 0
-		for j := j0; j < j1; j++ {
-			bp := p.pb.panel(kb, j)
-			cols := min(nr, p.nn-j*nr)
-			for i := i0; i < i1; i++ {
-				ap := p.pa.panel(kb, i)
-				rows := min(mr, p.mm-i*mr)
-				c := p.c[(p.i0+i*mr)*ldc+p.j0+j*nr:]
-				if rows == mr && cols == nr {
-					p.tile.Run(steps, ap, bp, c, ldc, add)
-					continue
+	mr, nr := p.tile.MR, p.tile.NR
+	wide := ceilDiv(p.nn, p.cols)
+	t := tiles{i0: task / wide * p.rows, j0: task % wide * p.cols}
+	t.rows, t.cols = min(p.rows, p.mm-t.i0), min(p.cols, p.nn-t.j0)
+	panels := ceilDiv(t.cols, nr)
+
+	ownA, ownB, square := 0, 0, 0
+	if p.ownA {
+		ownA = t.rows * p.lda
+	}
+	if p.ownB {
+		ownB = panels * p.panel
+	}
+	t.ldc = nr
+	size := mr * nr
+	if p.swapped {
+		t.ldc = panels*nr + gemmPad
+		size = t.rows * t.ldc
+	}
+	square = size
+	buf := s.take(ownA + ownB + square)
+	t.a, t.b, t.c = buf[:ownA], buf[ownA:ownA+ownB], buf[ownA+ownB:]
+
+	at := (p.i0+t.i0)*p.ldc + p.j0 + t.j0
+	if p.swapped {
+		at = (p.j0+t.j0)*p.ldc + p.i0 + t.i0
+		if p.accumulate {
+			p.Transpose(t.c, t.ldc, p.c[at:], p.ldc, t.cols, t.rows)
+		}
+	}
+	for kb := range p.blocks() {
+		p.block(s, &t, kb)
+	}
+	if p.swapped {
+		p.Transpose(p.c[at:], p.ldc, t.c, t.ldc, t.rows, t.cols)
+	}
+}
+
+// tiles is the part of the product that a task computes, and its scratch memory: what
+// it packs itself, and c: if the product is swapped the transpose of its part, else one tile.
+type tiles struct {
+	i0, j0, rows, cols int
+	a, b, c            []float32
+	ldc                int
+}
+
+// block adds the products of one block of steps to the tiles.
+func (p *product) block(s *gemmScratch, t *tiles, kb int) {
+	mr, nr := p.tile.MR, p.tile.NR
+	_, steps := p.steps(kb)
+	add := p.accumulate || kb > 0
+	a, b := t.a, t.b
+	if !p.ownA {
+		a = p.rowsA(kb)[t.i0*p.lda:]
+	}
+	if p.ownB {
+		p.packB(s, b, p.j0+t.j0, t.cols, kb)
+	} else {
+		b = p.panelsB(kb)[t.j0/nr*p.panel:]
+	}
+	for lo := 0; lo < t.rows; lo += gemmRows / mr * mr {
+		hi := min(lo+gemmRows/mr*mr, t.rows)
+		for j := 0; j < t.cols; j += nr {
+			panel := b[j/nr*p.panel:]
+			cols := min(nr, t.cols-j)
+			for i := lo; i < hi; i += mr {
+				rows := min(mr, hi-i)
+				if p.ownA && j == 0 { // just before it is used
+					p.packA(s, a[i*p.lda:], p.i0+t.i0+i, rows, kb)
 				}
-				p.tile.Run(steps, ap, bp, edge, nr, false)
-				for r := range rows {
-					set(c[r*ldc:r*ldc+cols], edge[r*nr:], add)
+				switch {
+				case p.swapped:
+					p.tile.Run(rows, steps, a[i*p.lda:], p.lda, panel, t.c[i*t.ldc+j:], t.ldc, add)
+				case cols == nr:
+					c := p.c[(p.i0+t.i0+i)*p.ldc+p.j0+t.j0+j:]
+					p.tile.Run(rows, steps, a[i*p.lda:], p.lda, panel, c, p.ldc, add)
+				default:
+					p.tile.Run(rows, steps, a[i*p.lda:], p.lda, panel, t.c, nr, false)
+					c := p.c[(p.i0+t.i0+i)*p.ldc+p.j0+t.j0+j:]
+					for r := range rows {
+						set(c[r*p.ldc:r*p.ldc+cols], t.c[r*nr:], add)
+					}
 				}
 			}
 		}

@@ -4,28 +4,42 @@
 
 package simd
 
-// tileAVX2 is Tile.Run for 6×16 and k ≥ 1.
+// tile1AVX2 is Tile.Run for 1×16 and k ≥ 1.
 //
 //go:noescape
-func tileAVX2(k int, a *float32, b *float32, c *float32, ldc int, accumulate bool)
+func tile1AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile2AVX2 is Tile.Run for 2×16 and k ≥ 1.
+//
+//go:noescape
+func tile2AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile3AVX2 is Tile.Run for 3×16 and k ≥ 1.
+//
+//go:noescape
+func tile3AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile4AVX2 is Tile.Run for 4×16 and k ≥ 1.
+//
+//go:noescape
+func tile4AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile5AVX2 is Tile.Run for 5×16 and k ≥ 1.
+//
+//go:noescape
+func tile5AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+
+// tile6AVX2 is Tile.Run for 6×16 and k ≥ 1.
+//
+//go:noescape
+func tile6AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
 
 // packRows16AVX2 is Tile.PackRows for panels 16 wide, k ≥ 1 and panels ≥ 1.
 //
 //go:noescape
 func packRows16AVX2(dst *float32, panel int, src *float32, stride int, k int, panels int)
 
-// packRows6AVX2 is Tile.PackRows for panels 6 wide, k ≥ 1 and panels ≥ 1.
+// transpose8AVX2 is Kernels.Transpose for 8 rows and a multiple of 8 columns, at least 8.
 //
 //go:noescape
-func packRows6AVX2(dst *float32, panel int, src *float32, stride int, k int, panels int)
-
-// packCols8AVX2 sets dst[p*width+i] = src[i*stride+p] for i < 8 and p < k, a multiple of 8, k ≥ 8.
-//
-//go:noescape
-func packCols8AVX2(dst *float32, src *float32, stride int, width int, k int)
-
-// packCols6AVX2 sets dst[p*width+i] = src[i*stride+p] for i < 6 and p < k, a multiple of 8, k ≥ 8;
-// for i = 6 and 7 it writes any number.
-//
-//go:noescape
-func packCols6AVX2(dst *float32, src *float32, stride int, width int, k int)
+func transpose8AVX2(dst *float32, ldd int, src *float32, lds int, cols int)

@@ -32,27 +32,34 @@ func eachSet(t *testing.T, f func(t *testing.T, k *simd.Kernels)) {
 // pairs is a tile of 6×8 that is laid out as that of VDPBF16PS and of BFDOT: a word of
 // a sealed panel has the steps 2p (in its low half) and 2p+1 of one column.
 var pairs = simd.Tile{
-	MR: 6, NR: 8, Half: true,
+	MR: 6, NR: 4, Half: true,
 	PackRows: simd.All()[0].Tile.PackRows,
-	PackCols: simd.All()[0].Tile.PackCols,
-	Seal: func(dst, src []float32, width, k int) {
+	Seal: func(dst, src []float32, k int) {
 		for p := 0; p < k; p += 2 {
-			for i := range width {
+			for i := range 4 {
 				var odd float32
 				if p+1 < k {
-					odd = src[(p+1)*width+i]
+					odd = src[(p+1)*4+i]
 				}
-				lo, hi := math.Float32bits(float32(bf16(float64(src[p*width+i])))), math.Float32bits(float32(bf16(float64(odd))))
-				dst[p/2*width+i] = math.Float32frombits(lo>>16 | hi)
+				dst[p/2*4+i] = pair(src[p*4+i], odd)
 			}
 		}
 	},
-	Run: func(k int, a, b, c []float32, ldc int, accumulate bool) {
-		for i := range 6 {
-			for j := range 8 {
+	SealRow: func(dst, src []float32) {
+		for p := 0; p < len(src); p += 2 {
+			var odd float32
+			if p+1 < len(src) {
+				odd = src[p+1]
+			}
+			dst[p/2] = pair(src[p], odd)
+		}
+	},
+	Run: func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+		for i := range rows {
+			for j := range 4 {
 				var s float32
 				for p := range (k + 1) / 2 {
-					x, y := math.Float32bits(a[p*6+i]), math.Float32bits(b[p*8+j])
+					x, y := math.Float32bits(a[i*lda+p]), math.Float32bits(b[p*4+j])
 					s += float32(math.Float32frombits(x<<16) * math.Float32frombits(y<<16))
 					s += float32(math.Float32frombits(x&^0xffff) * math.Float32frombits(y&^0xffff))
 				}
@@ -63,6 +70,12 @@ var pairs = simd.Tile{
 			}
 		}
 	},
+}
+
+// pair is a word of two bfloat16.
+func pair(even, odd float32) float32 {
+	lo, hi := math.Float32bits(float32(bf16(float64(even)))), math.Float32bits(float32(bf16(float64(odd))))
+	return math.Float32frombits(lo>>16 | hi)
 }
 
 // TestGemmBF16Rounds: where panels are float32 the product is Gemm's of numbers

@@ -28,18 +28,18 @@ var generic = Kernels{
 	BF16:           bf16Generic,
 	Q8_0:           q8_0Generic,
 	Q4_0:           q4_0Generic,
+	Transpose:      transposeGeneric,
 	Tile: Tile{
 		MR: 4, NR: 4,
 		Run:      tileGeneric,
 		PackRows: packRowsGeneric,
-		PackCols: packColsGeneric,
 	},
 	TileBF16: Tile{
 		MR: 4, NR: 4,
 		Run:      tileGeneric,
 		PackRows: packRowsGeneric,
-		PackCols: packColsGeneric,
 		Seal:     sealGeneric,
+		SealRow:  sealRowGeneric,
 	},
 }
 
@@ -200,13 +200,16 @@ func adamWGeneric(w, m, v, g []float32, s *AdamWStep) {
 	}
 }
 
-// tileGeneric is a 4×4 tile computed as two of 2×4, whose sums fit in registers.
-func tileGeneric(k int, a, b, c []float32, ldc int, accumulate bool) {
-	for i := 0; i < 4; i += 2 {
+// tileGeneric computes two rows at a time, whose sums fit in registers. A last row
+// without a second one is computed twice.
+func tileGeneric(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+	for i := 0; i < rows; i += 2 {
+		i1 := min(i+1, rows-1)
 		var s00, s01, s02, s03, s10, s11, s12, s13 float32
-		ap, bp := a[:4*k], b[:4*k]
-		for len(ap) >= 4 && len(bp) >= 4 {
-			a0, a1 := ap[i&3], ap[(i+1)&3]
+		bp := b[:4*k]
+		ap0, ap1 := a[i*lda:i*lda+k], a[i1*lda:i1*lda+k]
+		for p := 0; p < len(ap0) && p < len(ap1) && len(bp) >= 4; p++ {
+			a0, a1 := ap0[p], ap1[p]
 			s00 += float32(a0 * bp[0])
 			s01 += float32(a0 * bp[1])
 			s02 += float32(a0 * bp[2])
@@ -215,9 +218,9 @@ func tileGeneric(k int, a, b, c []float32, ldc int, accumulate bool) {
 			s11 += float32(a1 * bp[1])
 			s12 += float32(a1 * bp[2])
 			s13 += float32(a1 * bp[3])
-			ap, bp = ap[4:], bp[4:]
+			bp = bp[4:]
 		}
-		c0, c1 := c[i*ldc:i*ldc+4], c[(i+1)*ldc:(i+1)*ldc+4]
+		c0, c1 := c[i*ldc:i*ldc+4], c[i1*ldc:i1*ldc+4]
 		if accumulate {
 			s00, s01, s02, s03 = c0[0]+s00, c0[1]+s01, c0[2]+s02, c0[3]+s03
 			s10, s11, s12, s13 = c1[0]+s10, c1[1]+s11, c1[2]+s12, c1[3]+s13
@@ -227,20 +230,19 @@ func tileGeneric(k int, a, b, c []float32, ldc int, accumulate bool) {
 	}
 }
 
-func packRowsGeneric(dst []float32, panel int, src []float32, stride, width, k, panels int) {
+func packRowsGeneric(dst []float32, panel int, src []float32, stride, k, panels int) {
 	for q := range panels {
 		d := dst[q*panel:]
 		for p := range k {
-			copy(d[p*width:(p+1)*width], src[p*stride+q*width:])
+			copy(d[p*4:(p+1)*4], src[p*stride+q*4:])
 		}
 	}
 }
 
-func packColsGeneric(dst, src []float32, stride, width, k int) {
-	for i := range width {
-		d := dst[i : (k-1)*width+i+1]
-		for p, v := range src[i*stride : i*stride+k] {
-			d[p*width] = v
+func transposeGeneric(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	for i := range rows {
+		for j, v := range src[i*lds : i*lds+cols] {
+			dst[j*ldd+i] = v
 		}
 	}
 }
@@ -261,4 +263,6 @@ func roundBF16Generic(y, x []float32) {
 }
 
 // sealGeneric is Seal where Run multiplies float32 numbers.
-func sealGeneric(dst, src []float32, width, k int) { roundBF16Generic(dst[:width*k], src) }
+func sealGeneric(dst, src []float32, k int) { roundBF16Generic(dst[:4*k], src) }
+
+func sealRowGeneric(dst, src []float32) { roundBF16Generic(dst[:len(src)], src) }

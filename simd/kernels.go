@@ -51,6 +51,8 @@ type Kernels struct {
 	ToInt8 func(q []int8, d []float32, s []int32, x []float32)
 	// F16, BF16, Q8_0 and Q4_0 are the types of packed weights.
 	F16, BF16, Q8_0, Q4_0 Packed
+	// Transpose sets dst[j*ldd+i] = src[i*lds+j] for i < rows and j < cols.
+	Transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// Tile is the micro-kernel of the matrix products.
 	Tile Tile
 	// TileBF16 is the micro-kernel of products of bfloat16 numbers; it has Seal.
@@ -67,36 +69,35 @@ type AdamWStep struct {
 	LR, Beta1, Beta2, Eps, Decay, C1, C2, GradScale float32
 }
 
-// Tile is the micro-kernel of a blocked matrix product, and the packing it wants.
-// Panels of A are MR wide, panels of B NR; a panel of width w holds k steps of w
-// numbers, and is followed by at least PackSlack numbers that packing may overwrite.
+// Tile is the micro-kernel of a blocked matrix product of A and B, and the packing it
+// wants: rows of A as they are, and panels of B, NR columns wide, k steps of NR numbers.
+// A panel is followed by at least PackSlack numbers that packing may overwrite.
 type Tile struct {
 	MR, NR int
-	// Run adds (or sets, when accumulate is false) the product of an MR-row panel
-	// of A and an NR-column panel of B to an MR×NR tile of C. The products are
-	// summed from zero, p = 0…k-1 in order, and the sum is then added to C:
+	// Run adds (or sets, when accumulate is false) the product of up to MR rows of A
+	// and a panel of B to a tile of C. The products are summed from zero, p = 0…k-1 in
+	// order, and the sum is then added to C:
 	//
-	//	c[i*ldc+j] (+)= Σ_p a[p*MR+i]·b[p*NR+j]
+	//	c[i*ldc+j] (+)= Σ_p a[i*lda+p]·b[p*NR+j]   for i < rows ≤ MR, j < NR
 	//
-	// If there is a Seal, a and b are sealed, and the sum may take some steps
-	// together, always in the same way.
-	Run func(k int, a, b, c []float32, ldc int, accumulate bool)
+	// An element does not depend on rows. If there is a Seal, a and b are sealed, and
+	// the sum may take some steps together, always in the same way. rows, k ≥ 1.
+	Run func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool)
 	// PackRows fills panels that lie side by side in the rows of src:
-	// dst[q*panel+p*width+j] = src[p*stride+q*width+j] for q < panels, p < k, j < width.
-	// width is MR or NR.
-	PackRows func(dst []float32, panel int, src []float32, stride, width, k, panels int)
-	// PackCols fills one panel with the transpose of width rows of src:
-	// dst[p*width+i] = src[i*stride+p] for p < k, i < width. width is MR or NR, k ≥ 1.
-	PackCols func(dst, src []float32, stride, width, k int)
+	// dst[q*panel+p*NR+j] = src[p*stride+q*NR+j] for q < panels, p < k, j < NR.
+	PackRows func(dst []float32, panel int, src []float32, stride, k, panels int)
 	// Seal, if not nil, turns the panel in src, as it is packed, into the one that Run
-	// reads, its numbers rounded to bfloat16. width is MR or NR, k ≥ 1. A panel may be
-	// sealed in parts, each but the last of a multiple of SealSteps steps; a part
-	// begins in dst at width numbers for every step before it, or half as many if Half
-	// is set. The last part may write as if k were the next multiple of 4.
-	Seal func(dst, src []float32, width, k int)
-	// Half says that a sealed panel has two bfloat16 in one 32-bit word of dst (which
-	// are no float32 then, just bits). Seal fills it up with zeros for the steps from k
-	// to the end of a word or of what Run takes at a time, up to a multiple of 4.
+	// reads, its numbers rounded to bfloat16, k ≥ 1. A panel may be sealed in parts, each
+	// but the last of a multiple of SealSteps steps; a part begins in dst at NR numbers
+	// for every step before it, or half as many if Half is set.
+	Seal func(dst, src []float32, k int)
+	// SealRow does the same for a row of A, which is src.
+	SealRow func(dst, src []float32)
+	// Half says that what is sealed has two bfloat16 in a 32-bit word of dst (which are
+	// no float32 then, just bits): a row of A is a sequence of them, the even steps in
+	// the low halves, as they lie in the memory of a little-endian machine; how they lie
+	// in a panel of B is between Seal and Run. Seal and SealRow add zeros for the
+	// steps from k on that Run reads, up to a multiple of 4, for which there is room.
 	Half bool
 }
 

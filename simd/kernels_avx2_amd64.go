@@ -29,18 +29,18 @@ var avx2 = Kernels{
 	BF16:           bf16AVX2,
 	Q8_0:           q8_0AVX2,
 	Q4_0:           q4_0AVX2,
+	Transpose:      transposeVector,
 	Tile: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,
 		PackRows: packRowsVector,
-		PackCols: packColsVector,
 	},
 	TileBF16: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,
 		PackRows: packRowsVector,
-		PackCols: packColsVector,
 		Seal:     sealVector,
+		SealRow:  sealRowVector,
 	},
 }
 
@@ -56,36 +56,48 @@ func roundBF16Vector(y, x []float32) {
 }
 
 // sealVector is Seal where Run multiplies float32 numbers.
-func sealVector(dst, src []float32, width, k int) { roundBF16Vector(dst[:width*k], src) }
+func sealVector(dst, src []float32, k int) { roundBF16Vector(dst[:16*k], src) }
 
-func tileVector(k int, a, b, c []float32, ldc int, accumulate bool) {
-	_, _, _ = a[6*k-1], b[16*k-1], c[5*ldc+15]
-	tileAVX2(k, ptr(a), ptr(b), ptr(c), ldc, accumulate)
-}
+func sealRowVector(dst, src []float32) { roundBF16Vector(dst[:len(src)], src) }
 
-func packRowsVector(dst []float32, panel int, src []float32, stride, width, k, panels int) {
-	_, _ = dst[(panels-1)*panel+k*width-1], src[(k-1)*stride+panels*width-1]
-	if width == 16 {
-		packRows16AVX2(ptr(dst), panel, ptr(src), stride, k, panels)
-	} else {
-		packRows6AVX2(ptr(dst), panel, ptr(src), stride, k, panels)
+func tileVector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+	_, _, _ = a[(rows-1)*lda+k-1], b[16*k-1], c[(rows-1)*ldc+15]
+	switch rows {
+	case 1:
+		tile1AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 2:
+		tile2AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 3:
+		tile3AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 4:
+		tile4AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 5:
+		tile5AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	default:
+		tile6AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
 	}
 }
 
-func packColsVector(dst, src []float32, stride, width, k int) {
-	_, _ = dst[k*width+PackSlack-1], src[(width-1)*stride+k-1]
-	k8 := k &^ 7
-	if k8 > 0 {
-		if width == 16 {
-			packCols8AVX2(ptr(dst), ptr(src), stride, width, k8)
-			packCols8AVX2(at(dst, 8), at(src, 8*stride), stride, width, k8)
-		} else {
-			packCols6AVX2(ptr(dst), ptr(src), stride, width, k8)
+func packRowsVector(dst []float32, panel int, src []float32, stride, k, panels int) {
+	_, _ = dst[(panels-1)*panel+k*16-1], src[(k-1)*stride+panels*16-1]
+	packRows16AVX2(ptr(dst), panel, ptr(src), stride, k, panels)
+}
+
+func transposeVector(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	_, _ = dst[(cols-1)*ldd+rows-1], src[(rows-1)*lds+cols-1]
+	r8, c8 := rows&^7, cols&^7
+	if c8 > 0 {
+		for i := 0; i < r8; i += 8 {
+			transpose8AVX2(at(dst, i), ldd, at(src, i*lds), lds, c8)
 		}
 	}
-	for p := k8; p < k; p++ {
-		for i := range width {
-			dst[p*width+i] = src[i*stride+p]
-		}
+	if c8 < cols && r8 > 0 {
+		transposeGeneric(dst[c8*ldd:], ldd, src[c8:], lds, r8, cols-c8)
+	}
+	if r8 < rows {
+		transposeGeneric(dst[r8:], ldd, src[r8*lds:], lds, rows-r8, cols)
 	}
 }

@@ -31,18 +31,18 @@ var neon = Kernels{
 	BF16:           bf16NEON,
 	Q8_0:           q8_0NEON,
 	Q4_0:           q4_0NEON,
+	Transpose:      transposeVector,
 	Tile: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,
 		PackRows: packRowsVector,
-		PackCols: packColsVector,
 	},
 	TileBF16: Tile{
 		MR: 6, NR: 16,
 		Run:      tileVector,
 		PackRows: packRowsVector,
-		PackCols: packColsVector,
 		Seal:     sealVector,
+		SealRow:  sealRowVector,
 	},
 }
 
@@ -162,35 +162,57 @@ func roundBF16Vector(y, x []float32) {
 }
 
 // sealVector is Seal where Run multiplies float32 numbers.
-func sealVector(dst, src []float32, width, k int) { roundBF16Vector(dst[:width*k], src) }
+func sealVector(dst, src []float32, k int) { roundBF16Vector(dst[:16*k], src) }
 
-func tileVector(k int, a, b, c []float32, ldc int, accumulate bool) {
-	_, _, _ = a[6*k-1], b[16*k-1], c[5*ldc+15]
-	tileNEON(k, ptr(a), ptr(b), ptr(c), ldc, accumulate)
-}
+func sealRowVector(dst, src []float32) { roundBF16Vector(dst[:len(src)], src) }
 
-func packRowsVector(dst []float32, panel int, src []float32, stride, width, k, panels int) {
-	_, _ = dst[(panels-1)*panel+k*width-1], src[(k-1)*stride+panels*width-1]
-	if width == 16 {
-		packRows16NEON(ptr(dst), panel, ptr(src), stride, k, panels)
+// tileVector interleaves the rows of A, some steps at a time, for the assembly.
+func tileVector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+	_, _, _ = a[(rows-1)*lda+k-1], b[16*k-1], c[(rows-1)*ldc+15]
+	var panel [6 * gemmKC]float32
+	_ = panel[6*k-1]
+	if k4 := k &^ 3; rows == 6 && k4 > 0 {
+		packCols6NEON(&panel[0], ptr(a), lda, k4)
+		transposeGeneric(panel[6*k4:], 6, a[k4:], lda, rows, k-k4)
 	} else {
-		packRows6NEON(ptr(dst), panel, ptr(src), stride, k, panels)
+		transposeGeneric(panel[:], 6, a, lda, rows, k)
+	}
+	edge(rows, c, ldc, accumulate, func(c []float32, ldc int) {
+		tileNEON(k, &panel[0], ptr(b), ptr(c), ldc, accumulate)
+	})
+}
+
+// edge calls run for a tile of 6 rows: that of c, or if it has less, a copy.
+func edge(rows int, c []float32, ldc int, accumulate bool, run func(c []float32, ldc int)) {
+	if rows == 6 {
+		run(c, ldc)
+		return
+	}
+	var tile [6 * 16]float32
+	for i := range rows {
+		copy(tile[i*16:(i+1)*16], c[i*ldc:])
+	}
+	run(tile[:], 16)
+	for i := range rows {
+		copy(c[i*ldc:i*ldc+16], tile[i*16:])
 	}
 }
 
-func packColsVector(dst, src []float32, stride, width, k int) {
-	_, _ = dst[k*width-1], src[(width-1)*stride+k-1]
-	k4 := k &^ 3
-	if k4 > 0 {
-		if width == 16 {
-			packCols16NEON(ptr(dst), ptr(src), stride, k4)
-		} else {
-			packCols6NEON(ptr(dst), ptr(src), stride, k4)
-		}
+func packRowsVector(dst []float32, panel int, src []float32, stride, k, panels int) {
+	_, _ = dst[(panels-1)*panel+k*16-1], src[(k-1)*stride+panels*16-1]
+	packRows16NEON(ptr(dst), panel, ptr(src), stride, k, panels)
+}
+
+// transposeVector has assembly for what becomes a panel of B.
+func transposeVector(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	if rows != 16 || ldd != 16 || cols < 4 {
+		transposeGeneric(dst, ldd, src, lds, rows, cols)
+		return
 	}
-	for p := k4; p < k; p++ {
-		for i := range width {
-			dst[p*width+i] = src[i*stride+p]
-		}
+	c4 := cols &^ 3
+	_, _ = dst[16*cols-1], src[15*lds+cols-1]
+	packCols16NEON(ptr(dst), ptr(src), lds, c4)
+	if c4 < cols {
+		transposeGeneric(dst[16*c4:], 16, src[c4:], lds, 16, cols-c4)
 	}
 }

@@ -31,6 +31,7 @@ var vek = Kernels{
 	BF16:           bf16Generic,
 	Q8_0:           q8_0Generic,
 	Q4_0:           q4_0Generic,
+	Transpose:      transposeGeneric,
 	Tile:           generic.Tile,
 	TileBF16:       generic.TileBF16,
 }

@@ -1,42 +1,52 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
 func gemm(g *gen) {
-	tile(g)
-	packRows16(g)
-	packRows6(g)
-	packCols(g, 8)
-	packCols(g, 6)
+	for rows := 1; rows <= 6; rows++ {
+		tile(g, rows)
+	}
+	packRows(g)
+	transpose(g)
 }
 
-// tile is the 6×16 micro-kernel: 12 sums, 2 vectors of B, 2 broadcasts of A.
-func tile(g *gen) {
-	g.fn("tileAVX2", "func(k int, a, b, c *float32, ldc int, accumulate bool)",
-		"is Tile.Run for 6×16 and k ≥ 1.")
-	k, a, b, c, ldc := g.arg("k"), g.arg("a"), g.arg("b"), g.arg("c"), g.stride("ldc")
-	ldc3 := g.GP64()
-	g.LEAQ(operand.Mem{Base: ldc, Index: ldc, Scale: 2}, ldc3)
-	c3 := g.GP64()
-	g.LEAQ(operand.Mem{Base: c, Index: ldc3, Scale: 1}, c3)
-	row := func(i, disp int) operand.Mem {
-		m := operand.Mem{Base: c, Disp: disp}
-		if i >= 3 {
-			m.Base = c3
+// tile is the micro-kernel for up to 6 rows and 16 columns: 12 sums, 2 vectors of B, 2
+// broadcasts of A.
+func tile(g *gen, rows int) {
+	name := fmt.Sprintf("tile%dAVX2", rows)
+	g.fn(name, "func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)",
+		fmt.Sprintf("is Tile.Run for %d×16 and k ≥ 1.", rows))
+	k, a, lda, b, c, ldc := g.arg("k"), g.arg("a"), g.stride("lda"), g.arg("b"), g.arg("c"), g.stride("ldc")
+	at := func(base, ld reg.GPVirtual) func(i, disp int) operand.Mem {
+		base3 := base
+		if rows > 3 {
+			base3 = g.GP64()
+			g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, base3)
+			g.ADDQ(base, base3)
 		}
-		if i%3 > 0 {
-			m.Index, m.Scale = ldc, uint8(i%3)
+		return func(i, disp int) operand.Mem {
+			m := operand.Mem{Base: base, Disp: disp}
+			if i >= 3 {
+				m.Base = base3
+			}
+			if i%3 > 0 {
+				m.Index, m.Scale = ld, uint8(i%3)
+			}
+			return m
 		}
-		return m
 	}
-	for i := range 6 {
-		g.PREFETCHT0(row(i, 0))
-		g.PREFETCHT0(row(i, 60))
+	ca := at(c, ldc)
+	aa := at(a, lda)
+	for i := range rows {
+		g.PREFETCHT0(ca(i, 0))
+		g.PREFETCHT0(ca(i, 60))
 	}
-	var sums [6][2]reg.VecVirtual
+	sums := make([][2]reg.VecVirtual, rows)
 	for i := range sums {
 		for j := range sums[i] {
 			sums[i][j] = g.zero()
@@ -48,10 +58,17 @@ func tile(g *gen) {
 		g.VMOVUPS(operand.Mem{Base: b, Disp: 64*p + 32}, b1)
 		for i := range sums {
 			v := g.YMM()
-			g.VBROADCASTSS(operand.Mem{Base: a, Disp: 24*p + 4*i}, v)
+			g.VBROADCASTSS(aa(i, 4*p), v)
 			g.VFMADD231PS(b0, v, sums[i][0])
 			g.VFMADD231PS(b1, v, sums[i][1])
 		}
+	}
+	next := func(steps int) {
+		g.ADDQ(operand.I32(4*steps), a)
+		if rows > 3 {
+			g.ADDQ(operand.I32(4*steps), aa(3, 0).Base)
+		}
+		g.ADDQ(operand.I32(64*steps), b)
 	}
 	const unroll = 4
 	four, rest, one, store := g.label("four"), g.label("rest"), g.label("one"), g.label("store")
@@ -61,8 +78,7 @@ func tile(g *gen) {
 	for p := range unroll {
 		step(p)
 	}
-	g.ADDQ(operand.I32(24*unroll), a)
-	g.ADDQ(operand.I32(64*unroll), b)
+	next(unroll)
 	g.SUBQ(operand.I32(unroll), k)
 	g.JGE(ref(four))
 	g.Label(rest)
@@ -70,8 +86,7 @@ func tile(g *gen) {
 	g.JZ(ref(store))
 	g.Label(one)
 	step(0)
-	g.ADDQ(operand.I32(24), a)
-	g.ADDQ(operand.I32(64), b)
+	next(1)
 	g.DECQ(k)
 	g.JNZ(ref(one))
 
@@ -83,45 +98,22 @@ func tile(g *gen) {
 	g.JZ(ref(set))
 	for i := range sums {
 		for j, s := range sums[i] {
-			g.VADDPS(row(i, 32*j), s, s)
+			g.VADDPS(ca(i, 32*j), s, s)
 		}
 	}
 	g.Label(set)
 	for i := range sums {
 		for j, s := range sums[i] {
-			g.VMOVUPS(s, row(i, 32*j))
+			g.VMOVUPS(s, ca(i, 32*j))
 		}
 	}
 	g.end()
 }
 
-// packRows16 copies row after row, so that memory is read in order.
-func packRows16(g *gen) {
+// packRows copies row after row, so that memory is read in order.
+func packRows(g *gen) {
 	g.fn("packRows16AVX2", "func(dst *float32, panel int, src *float32, stride, k, panels int)",
 		"is Tile.PackRows for panels 16 wide, k ≥ 1 and panels ≥ 1.")
-	copyRows(g, 64, func(src, dst reg.Register) {
-		y0, y1 := g.YMM(), g.YMM()
-		g.VMOVUPS(operand.Mem{Base: src}, y0)
-		g.VMOVUPS(operand.Mem{Base: src, Disp: 32}, y1)
-		g.VMOVUPS(y0, operand.Mem{Base: dst})
-		g.VMOVUPS(y1, operand.Mem{Base: dst, Disp: 32})
-	})
-}
-
-func packRows6(g *gen) {
-	g.fn("packRows6AVX2", "func(dst *float32, panel int, src *float32, stride, k, panels int)",
-		"is Tile.PackRows for panels 6 wide, k ≥ 1 and panels ≥ 1.")
-	copyRows(g, 24, func(src, dst reg.Register) {
-		x, r := g.XMM(), g.GP64()
-		g.VMOVUPS(operand.Mem{Base: src}, x)
-		g.MOVQ(operand.Mem{Base: src, Disp: 16}, r)
-		g.VMOVUPS(x, operand.Mem{Base: dst})
-		g.MOVQ(r, operand.Mem{Base: dst, Disp: 16})
-	})
-}
-
-// copyRows is the body of packRows: width bytes at a time are copied by move.
-func copyRows(g *gen, width int, move func(src, dst reg.Register)) {
 	dst, panel, src := g.arg("dst"), g.stride("panel"), g.arg("src")
 	stride, k, panels := g.stride("stride"), g.arg("k"), g.arg("panels")
 	s, d, n := g.GP64(), g.GP64(), g.GP64()
@@ -131,28 +123,27 @@ func copyRows(g *gen, width int, move func(src, dst reg.Register)) {
 	g.MOVQ(dst, d)
 	g.MOVQ(panels, n)
 	g.Label(next)
-	move(s, d)
-	g.ADDQ(operand.I32(width), s)
+	y0, y1 := g.YMM(), g.YMM()
+	g.VMOVUPS(operand.Mem{Base: s}, y0)
+	g.VMOVUPS(operand.Mem{Base: s, Disp: 32}, y1)
+	g.VMOVUPS(y0, operand.Mem{Base: d})
+	g.VMOVUPS(y1, operand.Mem{Base: d, Disp: 32})
+	g.ADDQ(operand.I32(64), s)
 	g.ADDQ(panel, d)
 	g.DECQ(n)
 	g.JNZ(ref(next))
 	g.ADDQ(stride, src)
-	g.ADDQ(operand.I32(width), dst)
+	g.ADDQ(operand.I32(64), dst)
 	g.DECQ(k)
 	g.JNZ(ref(row))
 	g.end()
 }
 
-// packCols transposes blocks of n×8. With n = 6 each of the 8 vectors written has two
-// lanes too many, which the next one overwrites; the last ones fall into PackSlack.
-func packCols(g *gen, n int) {
-	name := map[int]string{8: "packCols8AVX2", 6: "packCols6AVX2"}[n]
-	g.fn(name, "func(dst, src *float32, stride, width, k int)",
-		map[int]string{
-			8: "sets dst[p*width+i] = src[i*stride+p] for i < 8 and p < k, a multiple of 8, k ≥ 8.",
-			6: "sets dst[p*width+i] = src[i*stride+p] for i < 6 and p < k, a multiple of 8, k ≥ 8;\n// for i = 6 and 7 it writes any number.",
-		}[n])
-	dst, src, stride, width, k := g.arg("dst"), g.arg("src"), g.stride("stride"), g.stride("width"), g.arg("k")
+// transpose transposes 8×8 numbers at a time.
+func transpose(g *gen) {
+	g.fn("transpose8AVX2", "func(dst *float32, ldd int, src *float32, lds, cols int)",
+		"is Kernels.Transpose for 8 rows and a multiple of 8 columns, at least 8.")
+	dst, width, src, stride, k := g.arg("dst"), g.stride("ldd"), g.arg("src"), g.stride("lds"), g.arg("cols")
 	stride3, src4, width3 := g.GP64(), g.GP64(), g.GP64()
 	g.LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, stride3)
 	g.LEAQ(operand.Mem{Base: src, Index: stride, Scale: 4}, src4)
@@ -170,15 +161,10 @@ func packCols(g *gen, n int) {
 	g.Label(block)
 	r := make([]reg.VecVirtual, 8)
 	for i := range r {
-		switch {
-		case i >= n:
-			r[i] = r[i-2]
-			continue
-		case i < 4:
-			r[i] = g.YMM()
+		r[i] = g.YMM()
+		if i < 4 {
 			g.VMOVUPS(nth(src, stride, stride3, i), r[i])
-		default:
-			r[i] = g.YMM()
+		} else {
 			g.VMOVUPS(nth(src4, stride, stride3, i-4), r[i])
 		}
 	}

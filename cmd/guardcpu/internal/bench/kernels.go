@@ -44,15 +44,18 @@ func place(set string, workers int) []Key {
 	return []Key{{"set", set}, {"workers", strconv.Itoa(workers)}}
 }
 
-// panel returns a panel of random numbers for a tile.
-func panel(t *simd.Tile, width, steps int) []float32 {
-	x := random(steps*width + simd.PackSlack)
+// operands returns the rows of A, steps long, and a panel of B, of random numbers.
+func operands(t *simd.Tile, steps int) (a, b []float32) {
+	a, b = random(t.MR*steps), random(steps*t.NR+simd.PackSlack)
 	if t.Seal == nil {
-		return x
+		return a, b
 	}
-	sealed := make([]float32, len(x))
-	t.Seal(sealed, x, width, steps)
-	return sealed
+	rows, panel := make([]float32, len(a)), make([]float32, len(b))
+	for i := range t.MR {
+		t.SealRow(rows[i*steps:], a[i*steps:(i+1)*steps])
+	}
+	t.Seal(panel, b, steps)
+	return rows, panel
 }
 
 func peakName(what string, workers int) string { return what + "/" + strconv.Itoa(workers) }
@@ -81,13 +84,14 @@ func (s *Setting) Peaks() []*Case {
 					type panels struct{ a, b, c []float32 }
 					mine := make([]panels, items)
 					for i := range mine {
-						mine[i] = panels{panel(tile, tile.MR, steps), panel(tile, tile.NR, steps), make([]float32, tile.MR*tile.NR)}
+						a, b := operands(tile, steps)
+						mine[i] = panels{a, b, make([]float32, tile.MR*tile.NR)}
 					}
 					return func() error {
 						c.Par.For(items, func(i int) {
 							p := &mine[i]
 							for range calls {
-								tile.Run(steps, p.a, p.b, p.c, tile.NR, false)
+								tile.Run(tile.MR, steps, p.a, steps, p.b, p.c, tile.NR, false)
 							}
 						})
 						return nil
