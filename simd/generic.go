@@ -23,6 +23,7 @@ var generic = Kernels{
 	GELUBackward:   geluBackwardGeneric,
 	AdamW:          adamWGeneric,
 	RoundBF16:      roundBF16Generic,
+	StochasticBF16: stochasticBF16Generic,
 	ToInt8:         toInt8Generic,
 	F16:            f16Generic,
 	BF16:           bf16Generic,

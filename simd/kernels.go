@@ -44,6 +44,11 @@ type Kernels struct {
 	// RoundBF16 sets y[i] to x[i] rounded to the nearest bfloat16, ties to even. NaN
 	// stays NaN. y may be x.
 	RoundBF16 func(y, x []float32)
+	// StochasticBF16 sets y[i] to one of the two bfloat16 next to x[i], by random bits that
+	// the key (see RandomKey) and first+i decide; the expected value is x[i]. A number
+	// of bfloat16 stays, NaN stays NaN, and beyond the largest one lies Inf. y may be
+	// x. All sets give the same bits, but for those of NaN.
+	StochasticBF16 func(y, x []float32, key uint64, first uint32)
 	// ToInt8 rounds x to 8 bits, block by block of 32 (see Int8): with m the largest |x| of
 	// the block, d = m/127, q = x·(127/m) to the nearest, halves to even, and s = Σ q.
 	// Where m < 2⁻¹⁰⁰, d and q are 0; where a number is NaN or infinite, d is one of these

@@ -24,6 +24,7 @@ var avx2 = Kernels{
 	GELUBackward:   each3(geluBackwardAVX2),
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
+	StochasticBF16: stochasticBF16Vector,
 	ToInt8:         toInt8Vector,
 	F16:            f16AVX2,
 	BF16:           bf16AVX2,
@@ -53,6 +54,13 @@ func adamWVector(w, m, v, g []float32, s *AdamWStep) {
 func roundBF16Vector(y, x []float32) {
 	x = x[:len(y)]
 	each(len(y), func(i, n int) { roundBF16AVX2(at(y, i), at(x, i), n) })
+}
+
+func stochasticBF16Vector(y, x []float32, key uint64, first uint32) {
+	x = x[:len(y)]
+	each(len(y), func(i, n int) {
+		stochasticBF16AVX2(at(y, i), at(x, i), n, uint32(key), uint32(key>>32), first+uint32(i))
+	})
 }
 
 // sealVector is Seal where Run multiplies float32 numbers.

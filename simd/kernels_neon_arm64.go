@@ -26,6 +26,7 @@ var neon = Kernels{
 	GELUBackward:   geluBackwardVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
+	StochasticBF16: stochasticBF16Generic,
 	ToInt8:         toInt8Vector,
 	F16:            f16NEON,
 	BF16:           bf16NEON,

@@ -26,6 +26,7 @@ var vek = Kernels{
 	GELUBackward:   geluBackwardGeneric,
 	AdamW:          adamWGeneric,
 	RoundBF16:      roundBF16Generic,
+	StochasticBF16: stochasticBF16Generic,
 	ToInt8:         toInt8Generic,
 	F16:            f16Generic,
 	BF16:           bf16Generic,

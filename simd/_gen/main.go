@@ -25,6 +25,7 @@ var files = []struct {
 	{"rows", both(rows)},
 	{"activation", both(activation)},
 	{"adamw", both(adamw)},
+	{"stochastic", stochastic},
 	{"packed", packed},
 	{"int8", int8s},
 }
