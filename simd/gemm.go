@@ -614,12 +614,15 @@ func (p *product) block(s *gemmScratch, t *tiles, kb int) {
 	}
 	for lo := 0; lo < t.rows; lo += gemmRows / mr * mr {
 		hi := min(lo+gemmRows/mr*mr, t.rows)
+		if p.ownA && p.a.Trans { // transposed, many at a time
+			p.packA(s, a[lo*p.lda:], p.i0+t.i0+lo, hi-lo, kb)
+		}
 		for j := 0; j < t.cols; j += nr {
 			panel := b[j/nr*p.panel:]
 			cols := min(nr, t.cols-j)
 			for i := lo; i < hi; i += mr {
 				rows := min(mr, hi-i)
-				if p.ownA && j == 0 { // just before it is used
+				if p.ownA && j == 0 && !p.a.Trans { // just before it is used
 					p.packA(s, a[i*p.lda:], p.i0+t.i0+i, rows, kb)
 				}
 				switch {
