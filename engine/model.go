@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Threads int           // workers; 0: as many as the process may use
 	Kernels *simd.Kernels // nil: simd.Select
+	Compute nn.Compute    // of products with weights
 }
 
 // Model is a loaded model. Its weights stay in the file as they are packed there
@@ -67,6 +68,7 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: nn.NewCtx(k, o.Threads)}
+	m.Ctx.Compute = o.Compute
 	if err := m.bind(); err != nil {
 		return nil, err
 	}

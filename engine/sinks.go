@@ -44,7 +44,7 @@ func addLinear(c *nn.Ctx, dw *grad, dy, x nn.Mat) {
 	if dy.Rows == 0 {
 		return
 	}
-	c.K.Gemm(c.Par.For, dw.v, x.Cols, dy.Cols, x.Cols, dy.Rows,
+	c.Gemm(dw.v, x.Cols, dy.Cols, x.Cols, dy.Rows,
 		simd.Operand{Data: dy.Data, Stride: dy.Stride, Trans: true},
 		simd.Operand{Data: x.Data, Stride: x.Stride}, !dw.stale)
 	dw.stale = false
@@ -124,7 +124,7 @@ func (d *Dot) Linear(p *nn.Param, dy, x nn.Mat) {
 	}
 	d.z = grow(d.z, with.Rows*with.Cols)
 	z := nn.Mat{Rows: with.Rows, Cols: with.Cols, Stride: with.Cols, Data: d.z}
-	c.K.Gemm(c.Par.For, z.Data, z.Stride, z.Rows, z.Cols, from.Cols, simd.Operand{Data: from.Data, Stride: from.Stride}, g, false)
+	c.Gemm(z.Data, z.Stride, z.Rows, z.Cols, from.Cols, simd.Operand{Data: from.Data, Stride: from.Stride}, g, false)
 	d.each(z.Rows, func(t int) float32 { return c.K.Dot(with.Row(t), z.Row(t)) })
 }
 

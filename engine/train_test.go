@@ -66,8 +66,8 @@ func TestFinetuneLearnsByHeart(t *testing.T) {
 }
 
 func TestTrainingIsReproducible(t *testing.T) {
-	run := func(threads int, seed uint64) []float32 {
-		m := tiny.Open(t, tiny.Shape("llama"), engine.Options{Threads: threads})
+	run := func(threads int, seed uint64, compute nn.Compute) []float32 {
+		m := tiny.Open(t, tiny.Shape("llama"), engine.Options{Threads: threads, Compute: compute})
 		m.TrainFull()
 		o := finetuneOptions(0.01, 3)
 		o.Seed, o.Clip = seed, 0.5
@@ -76,9 +76,12 @@ func TestTrainingIsReproducible(t *testing.T) {
 		require.NoError(t, err)
 		return p.F32
 	}
-	want := run(1, 1)
-	assert.Equal(t, want, run(5, 1))
-	assert.NotEqual(t, want, run(1, 2))
+	want := run(1, 1, nn.ComputeF32)
+	assert.Equal(t, want, run(5, 1, nn.ComputeF32))
+	assert.NotEqual(t, want, run(1, 2, nn.ComputeF32))
+	half := run(1, 1, nn.ComputeBF16)
+	assert.Equal(t, half, run(5, 1, nn.ComputeBF16))
+	assert.NotEqual(t, want, half)
 }
 
 // The Update sink and a Trainer step give the same weights when there is one batch and no clipping.
@@ -249,6 +252,7 @@ func TestReferenceKeepsTheLogits(t *testing.T) {
 		for _, dir := range []string{"", t.TempDir()} {
 			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
 			if dir == "" {
+				m.Ctx.Compute = nn.ComputeBF16
 				m.TrainFull()
 			} else {
 				adapt(t, m, "*.weight")

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 )
 
 // lossCase is an objective with everything that can be set.
@@ -250,6 +251,9 @@ func TestKLIsExactlyZeroAtTheReference(t *testing.T) {
 		for _, kl := range []KLPositions{KLAll, KLTOFU, KLAnswer} {
 			for _, micro := range []int{0, 2} {
 				m := open(t, arch, 3)
+				if micro > 0 {
+					m.Ctx.Compute = nn.ComputeBF16
+				}
 				_, _, terms := problem(t, m, lossCase{"km", kl, micro, false})
 				rows := 0
 				for _, term := range terms {

@@ -146,7 +146,7 @@ func (w *weighted) result(path string, took time.Duration) attributionResult {
 func attributeCommand(e *env) *cli.Command {
 	var model, out string
 	var force bool
-	var threads int
+	var how computing
 	var seed uint64
 	d := dataOptions{}
 	mode := modeOptions{}
@@ -156,7 +156,8 @@ func attributeCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "`DIR` to write scores.jsonl into", Destination: &out, TakesFile: true},
 		forceFlag(&force),
 		seedFlag(&seed, 42),
-		threadsFlag(&threads),
+		threadsFlag(&how.threads),
+		computeFlag(&how.compute),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, o.flags()...)
@@ -185,7 +186,7 @@ Examples:
 			if err := o.resolve(seed); err != nil {
 				return err
 			}
-			x, err := e.openMaterial(model, threads, &d, true)
+			x, err := e.openMaterial(model, how, &d, true)
 			if err != nil {
 				return err
 			}

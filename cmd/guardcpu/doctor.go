@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/cpuid/v2"
 	"github.com/urfave/cli/v3"
 
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/simd"
 )
 
@@ -38,6 +39,7 @@ type doctorReport struct {
 	Kernels struct {
 		Chosen    string      `json:"chosen"`
 		Forced    string      `json:"forced,omitempty"` // GUARDCPU_SIMD
+		Compute   string      `json:"compute"`          // what --compute auto is
 		Available []setReport `json:"available"`
 	} `json:"kernels"`
 }
@@ -114,6 +116,7 @@ func examine() (*doctorReport, error) {
 		return nil, &statusError{status: exitUsage, err: err}
 	}
 	r.Kernels.Chosen, r.Kernels.Forced = chosen.Name, os.Getenv(simd.EnvName)
+	r.Kernels.Compute = nn.ComputeAuto.On(chosen).String()
 	sets := simd.All()
 	for _, k := range sets {
 		s := checkSet(sets[0], k)
@@ -154,8 +157,6 @@ func checkSet(generic, k *simd.Kernels) (s setReport) {
 			{simd.Operand{Data: a, Stride: m, Trans: true}, simd.Operand{Data: b, Stride: n}},
 		} {
 			want, got, scale := make([]float32, m*n), make([]float32, m*n), make([]float32, m*n)
-			generic.Gemm(serial, want, n, m, n, kk, o.a, o.b, false)
-			k.Gemm(serial, got, n, m, n, kk, o.a, o.b, false)
 			abs := func(x simd.Operand) simd.Operand {
 				x.Data = slices.Clone(x.Data)
 				for i, v := range x.Data {
@@ -164,11 +165,19 @@ func checkSet(generic, k *simd.Kernels) (s setReport) {
 				return x
 			}
 			generic.Gemm(serial, scale, n, m, n, kk, abs(o.a), abs(o.b), false)
-			for i := range want {
-				e := math.Abs(float64(got[i])-float64(want[i])) / float64(scale[i])
-				s.MaxError = math.Max(s.MaxError, e)
-				if !(e <= 32.0/(1<<24)) { // also when it is NaN
-					s.OK, s.Problem = false, fmt.Sprintf("product %d×%d×%d: element %d is %g, want %g", m, n, kk, i, got[i], want[i])
+			for _, numbers := range []nn.Compute{nn.ComputeF32, nn.ComputeBF16} {
+				product, by := generic.Gemm, k.Gemm
+				if numbers == nn.ComputeBF16 {
+					product, by = generic.GemmBF16, k.GemmBF16
+				}
+				product(serial, want, n, m, n, kk, o.a, o.b, false)
+				by(serial, got, n, m, n, kk, o.a, o.b, false)
+				for i := range want {
+					e := math.Abs(float64(got[i])-float64(want[i])) / float64(scale[i])
+					s.MaxError = math.Max(s.MaxError, e)
+					if !(e <= 32.0/(1<<24)) { // also when it is NaN
+						s.OK, s.Problem = false, fmt.Sprintf("%s product %d×%d×%d: element %d is %g, want %g", numbers, m, n, kk, i, got[i], want[i])
+					}
 				}
 			}
 		}
@@ -193,7 +202,7 @@ func (r *doctorReport) print(w io.Writer) {
 	if r.Kernels.Forced != "" {
 		chosen += " (forced by " + simd.EnvName + ")"
 	}
-	fmt.Fprintf(w, "kernels    %s\n", chosen)
+	fmt.Fprintf(w, "kernels    %s, --compute auto is %s\n", chosen, r.Kernels.Compute)
 	for _, s := range r.Kernels.Available {
 		if s.OK {
 			fmt.Fprintf(w, "  %-8s agrees with generic (largest difference %.1e of the terms)\n", s.Name, s.MaxError)

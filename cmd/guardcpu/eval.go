@@ -84,7 +84,7 @@ func evalCommand(e *env) *cli.Command {
 	var model, as, out, logs, retainLogs, forget, retain string
 	var files [4]string // of modelKeys
 	var force bool
-	var threads int
+	var how computing
 	var seed uint64
 	d := dataOptions{}
 	o := evalOptions{}
@@ -102,7 +102,8 @@ func evalCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "`DIR` to write metrics.json and the logs into", Destination: &out, TakesFile: true},
 		forceFlag(&force),
 		seedFlag(&seed, 42),
-		threadsFlag(&threads),
+		threadsFlag(&how.threads),
+		computeFlag(&how.compute),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags()...)
@@ -186,7 +187,7 @@ Examples:
 				if files[i] == "" {
 					continue
 				}
-				x, err := openSubject(files[i], threads, &d)
+				x, err := openSubject(files[i], how, &d)
 				if err != nil {
 					return err
 				}

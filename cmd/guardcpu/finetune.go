@@ -16,7 +16,7 @@ func finetuneCommand(e *env) *cli.Command {
 	var model, out string
 	var data []string
 	var force bool
-	var threads int
+	var how computing
 	var seed uint64
 	d := dataOptions{}
 	mode := modeOptions{}
@@ -27,7 +27,8 @@ func finetuneCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write", Destination: &out, TakesFile: true},
 		forceFlag(&force),
 		seedFlag(&seed, 42),
-		threadsFlag(&threads),
+		threadsFlag(&how.threads),
+		computeFlag(&how.compute),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)
@@ -54,7 +55,7 @@ Examples:
 			if out == "" {
 				return usageError("no output is given; use --out FILE")
 			}
-			x, err := openSubject(model, threads, &d)
+			x, err := openSubject(model, how, &d)
 			if err != nil {
 				return err
 			}

@@ -16,7 +16,7 @@ import (
 func generateCommand(e *env) *cli.Command {
 	var model, prompt, promptIDs string
 	var noSpecial, parseSpecial bool
-	var threads int
+	var how computing
 	var o engine.GenOptions
 	return &cli.Command{
 		Name:      "generate",
@@ -44,7 +44,8 @@ Examples:
 			&cli.FloatFlag{Name: "top-p", Usage: "sample among the likeliest tokens that together have probability `P`", Value: 1, Destination: &o.TopP, Validator: nonNegative},
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after an end-of-sequence token", Destination: &o.IgnoreEOS},
 			seedFlag(&o.Seed, 42),
-			threadsFlag(&threads),
+			threadsFlag(&how.threads),
+			computeFlag(&how.compute),
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 0 {
@@ -58,7 +59,7 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			m, err := loadModel(f, threads)
+			m, err := loadModel(f, how)
 			if err != nil {
 				return err
 			}

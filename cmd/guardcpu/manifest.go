@@ -29,6 +29,7 @@ type manifest struct {
 	Seeds    []uint64  `json:"seeds"`
 	Threads  int       `json:"threads"`
 	Kernels  string    `json:"kernels"`
+	Compute  string    `json:"compute"` // of products with weights: f32 or bf16
 	CPU      string    `json:"cpu"`
 	Build    buildInfo `json:"build"`
 	Inputs   []input   `json:"inputs"`
@@ -103,7 +104,7 @@ func demoInputs(model *gguf.File) ([]input, error) {
 // newManifest describes the run before it begins.
 func (r *run) newManifest(ctx context.Context) (*manifest, error) {
 	m := &manifest{
-		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name,
+		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name, Compute: r.m.Ctx.Compute.On(r.m.Ctx.K).String(),
 		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs,
 		Rows: r.sets.reports, Samples: map[string]*tofu.Encoded{"forget": r.encoded[0], "retain": r.encoded[1]}, Dropped: r.sets.dropped,
 	}

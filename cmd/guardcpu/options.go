@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/simd"
 )
@@ -40,6 +41,18 @@ func threadsFlag(dest *int) cli.Flag {
 			}
 			return nil
 		}}
+}
+
+// computing is how a model computes: --threads and --compute.
+type computing struct {
+	threads int
+	compute string
+}
+
+// computeFlag is --compute.
+func computeFlag(dest *string) cli.Flag {
+	return &cli.StringFlag{Name: "compute", Usage: "`NUMBERS` that products with weights multiply: f32, bf16 (rounded; sums stay float32), or auto (bf16 where the CPU has instructions for it)",
+		Value: nn.ComputeAuto.String(), Destination: dest, Category: "common", Validator: oneOf(nn.Computes()...)}
 }
 
 // seedFlag is --seed.
@@ -92,12 +105,16 @@ func openGGUF(path string) (*gguf.File, error) {
 }
 
 // loadModel makes a model of an open file, to compute with.
-func loadModel(f *gguf.File, threads int) (*engine.Model, error) {
+func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 	k, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}
 	}
-	m, err := engine.Load(f, engine.Options{Threads: threads, Kernels: k})
+	compute, err := nn.ParseCompute(how.compute)
+	if err != nil {
+		return nil, usageError("--compute: %v", err)
+	}
+	m, err := engine.Load(f, engine.Options{Threads: how.threads, Kernels: k, Compute: compute})
 	if err != nil {
 		return nil, modelError(err, "")
 	}
@@ -112,12 +129,12 @@ type subject struct {
 }
 
 // openSubject opens the model in a file.
-func openSubject(path string, threads int, o *dataOptions) (x *subject, err error) {
+func openSubject(path string, how computing, o *dataOptions) (x *subject, err error) {
 	x = &subject{}
 	if x.file, err = openGGUF(path); err != nil {
 		return nil, err
 	}
-	if x.m, err = loadModel(x.file, threads); err == nil {
+	if x.m, err = loadModel(x.file, how); err == nil {
 		x.enc, err = o.encoder(x.m)
 	}
 	if err != nil {
@@ -137,9 +154,9 @@ type material struct {
 }
 
 // openMaterial opens a model and both sets, and says aloud what of them is not used.
-func (e *env) openMaterial(path string, threads int, o *dataOptions, needRetain bool) (x *material, err error) {
+func (e *env) openMaterial(path string, how computing, o *dataOptions, needRetain bool) (x *material, err error) {
 	x = &material{}
-	if x.subject, err = openSubject(path, threads, o); err != nil {
+	if x.subject, err = openSubject(path, how, o); err != nil {
 		return nil, err
 	}
 	if x.sets, err = o.load(needRetain); err == nil {

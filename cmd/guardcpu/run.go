@@ -24,7 +24,8 @@ import (
 type runOptions struct {
 	model, out, dir, runs  string
 	force, texts, noTuning bool
-	threads, seeds         int
+	computing
+	seeds                  int
 	seed                   uint64
 	retainEval, forgetEval string
 	gold, epochScores      string
@@ -50,6 +51,7 @@ func runCommand(e *env) *cli.Command {
 		seedFlag(&o.seed, 42),
 		&cli.IntFlag{Name: "seeds", Usage: "unlearn `N` times, with seed, seed+1, …; the model of the first is written", Value: 1, Destination: &o.seeds, Validator: atLeast(1)},
 		threadsFlag(&o.threads),
+		computeFlag(&o.compute),
 		&cli.BoolFlag{Name: "report-texts", Usage: "show questions and answers of the forget set in the report", Destination: &o.texts},
 
 		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},
@@ -219,14 +221,14 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	if err := r.checkOutputs(); err != nil {
 		return r, err
 	}
-	if r.m, err = loadModel(r.file, o.threads); err != nil {
+	if r.m, err = loadModel(r.file, o.computing); err != nil {
 		return r, err
 	}
 	if err := r.encode(); err != nil {
 		return r, err
 	}
 	if o.gold != "" && o.gold != "train" {
-		if r.gold, err = openSubject(o.gold, o.threads, &o.data); err != nil {
+		if r.gold, err = openSubject(o.gold, o.computing, &o.data); err != nil {
 			return r, err
 		}
 		if err := e.checkWeights(ctx, r.gold.m); err != nil {
@@ -467,7 +469,7 @@ func (r *run) goal() []string {
 		lines = append(lines, fmt.Sprintf("Step %d   %s", i+1, s))
 	}
 	lines = append(lines,
-		fmt.Sprintf("With     %s, %s kernels, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, seedText(o.seedsOf())),
+		fmt.Sprintf("With     %s, %s kernels, %s products, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, m.Ctx.Compute.On(m.Ctx.K), seedText(o.seedsOf())),
 		fmt.Sprintf("Into     %s", r.dir.Path))
 	return lines
 }

@@ -371,7 +371,7 @@ func (r *run) examineFile(ctx context.Context) error {
 		return err
 	}
 	defer f.Close()
-	m, err := loadModel(f, r.o.threads)
+	m, err := loadModel(f, r.o.computing)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (e *env) unlearn(ctx context.Context, m *engine.Model, d guard.Data, o guar
 func unlearnCommand(e *env) *cli.Command {
 	var model, out, scores string
 	var plain, force bool
-	var threads int
+	var how computing
 	var seed uint64
 	d := dataOptions{}
 	mode := modeOptions{}
@@ -108,7 +108,8 @@ func unlearnCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "scores", Usage: "take the weights from a scores.jsonl `FILE` of attribute", Destination: &scores, TakesFile: true, Category: "attribution"},
 		forceFlag(&force),
 		seedFlag(&seed, 42),
-		threadsFlag(&threads),
+		threadsFlag(&how.threads),
+		computeFlag(&how.compute),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, so.flags()...)
@@ -144,7 +145,7 @@ Examples:
 				return err
 			}
 			weigh := !plain && scores == ""
-			x, err := e.openMaterial(model, threads, &d, weigh || o.needsRetain())
+			x, err := e.openMaterial(model, how, &d, weigh || o.needsRetain())
 			if err != nil {
 				return err
 			}

@@ -17,12 +17,12 @@ func linear(c *Ctx, y, x Mat, p *Param, add bool) {
 	if x.Rows == 0 {
 		return
 	}
-	c.K.Gemm(c.Par.For, y.Data, y.Stride, x.Rows, p.Rows, p.Cols, operand(x), p.operand(c, true), add)
+	c.Gemm(y.Data, y.Stride, x.Rows, p.Rows, p.Cols, operand(x), p.operand(c, true), add)
 	if a := p.Adapter; a != nil {
 		z := scratchMat(x.Rows, a.A.Rows)
 		defer matPool.Put(z)
 		a.down(c, *z, x)
-		c.K.Gemm(c.Par.For, y.Data, y.Stride, x.Rows, p.Rows, a.B.Cols, operand(*z), a.B.operand(c, true), true)
+		c.Gemm(y.Data, y.Stride, x.Rows, p.Rows, a.B.Cols, operand(*z), a.B.operand(c, true), true)
 	}
 }
 
@@ -48,13 +48,13 @@ func linearBackward(c *Ctx, dx, dy, x Mat, p *Param, s Sink, add bool) {
 	if dx.Data != nil {
 		sameShape("LinearBackward", "dx", dx, "x", x)
 		// y = x·Wᵀ
-		c.K.Gemm(c.Par.For, dx.Data, dx.Stride, dy.Rows, p.Cols, p.Rows, operand(dy), p.operand(c, false), add)
+		c.Gemm(dx.Data, dx.Stride, dy.Rows, p.Cols, p.Rows, operand(dy), p.operand(c, false), add)
 		// y += s·(x·Aᵀ)·Bᵀ
 		if a := p.Adapter; a != nil {
 			dz := scratchMat(dy.Rows, a.B.Cols)
 			defer matPool.Put(dz)
 			a.up(c, *dz, dy)
-			c.K.Gemm(c.Par.For, dx.Data, dx.Stride, dy.Rows, p.Cols, a.A.Rows, operand(*dz), a.A.operand(c, false), true)
+			c.Gemm(dx.Data, dx.Stride, dy.Rows, p.Cols, a.A.Rows, operand(*dz), a.A.operand(c, false), true)
 		}
 	}
 	if s != nil {
@@ -99,13 +99,13 @@ func AdapterRowsBackward(c *Ctx, a *Adapter, ids []int32, dy Mat, s Sink) {
 
 // down sets z = s·x·Aᵀ [T,R].
 func (a *Adapter) down(c *Ctx, z, x Mat) {
-	c.K.Gemm(c.Par.For, z.Data, z.Stride, z.Rows, z.Cols, x.Cols, operand(x), a.A.operand(c, true), false)
+	c.Gemm(z.Data, z.Stride, z.Rows, z.Cols, x.Cols, operand(x), a.A.operand(c, true), false)
 	c.K.Scale(z.Data, a.Scale)
 }
 
 // up sets z = s·dy·B [T,R].
 func (a *Adapter) up(c *Ctx, z, dy Mat) {
-	c.K.Gemm(c.Par.For, z.Data, z.Stride, z.Rows, z.Cols, dy.Cols, operand(dy), a.B.operand(c, false), false)
+	c.Gemm(z.Data, z.Stride, z.Rows, z.Cols, dy.Cols, operand(dy), a.B.operand(c, false), false)
 	c.K.Scale(z.Data, a.Scale)
 }
 

@@ -7,10 +7,12 @@ import (
 	"github.com/guardcpu/guardcpu/simd"
 )
 
-// Ctx is what every layer needs to run: the kernels and the workers.
+// Ctx is what every layer needs to run: the kernels, the workers, and how exact products are.
 type Ctx struct {
 	K   *simd.Kernels
 	Par *par.Pool
+	// Compute is what the products with weights multiply.
+	Compute Compute
 }
 
 // Mat is a row-major matrix of activations: row r is Data[r*Stride : r*Stride+Cols].
