@@ -28,9 +28,11 @@ var avx512 = func() Kernels {
 		Run: tileOf(32, tile1AVX512, tile2AVX512, tile3AVX512, tile4AVX512, tile5AVX512, tile6AVX512, tile7AVX512,
 			tile8AVX512, tile9AVX512, tile10AVX512, tile11AVX512, tile12AVX512, tile13AVX512, tile14AVX512),
 		PackRows: packRowsOf(32, packRows32AVX512),
+		Narrow:   &avx2.Tile,
 	}
 	round := k.RoundBF16
 	k.TileBF16 = k.Tile
+	k.TileBF16.Narrow = &avx2.TileBF16
 	k.TileBF16.Seal = func(dst, src []float32, k int) { round(dst[:32*k], src) }
 	k.TileBF16.SealRow = func(dst, src []float32) { round(dst[:len(src)], src) }
 	return k
@@ -49,7 +51,7 @@ var avx512bf16 = func() Kernels {
 	k.Name = "avx512bf16"
 	run := tileOf(32, tile1BF16, tile2BF16, tile3BF16, tile4BF16, tile5BF16, tile6BF16, tile7BF16,
 		tile8BF16, tile9BF16, tile10BF16, tile11BF16, tile12BF16, tile13BF16, tile14BF16)
-	k.TileBF16.Half = true
+	k.TileBF16.Half, k.TileBF16.Narrow = true, nil
 	k.TileBF16.Run = func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
 		run(rows, (k+1)/2, a, lda, b, c, ldc, accumulate)
 	}
