@@ -52,8 +52,8 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 		}
 		x, y, logits := mat(&st.x, d), mat(&st.y, d), mat(&st.logits, v)
 		c.Par.For(n, func(i int) { copy(x.Row(i), last.Row(chunk[i])) })
-		m.finalNorm(y, x, &st.norm)
-		m.output(logits, y)
+		m.finalNorm(c, y, x, &st.norm)
+		m.output(c, logits, y)
 		f(&Chunk{First: lo, Rows: chunk, Logits: logits, Ctx: c, losses: losses})
 		if to == nil {
 			continue
@@ -83,12 +83,12 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 }
 
 // finalNorm sets y to the normalised x; st is what its backward needs.
-func (m *Model) finalNorm(y, x nn.Mat, st *nn.NormState) {
-	nn.Norm(m.Ctx, m.Config.Norm, y, x, m.w.outNorm, m.w.outNormBias, m.Config.Eps, st)
+func (m *Model) finalNorm(c *nn.Ctx, y, x nn.Mat, st *nn.NormState) {
+	nn.Norm(c, m.Config.Norm, y, x, m.w.outNorm, m.w.outNormBias, m.Config.Eps, st)
 }
 
 // output sets the logits of normalised hidden states.
-func (m *Model) output(logits, y nn.Mat) {
-	nn.Linear(m.Ctx, logits, y, m.w.output)
-	nn.AddBias(m.Ctx, logits, m.w.outputBias)
+func (m *Model) output(c *nn.Ctx, logits, y nn.Mat) {
+	nn.Linear(c, logits, y, m.w.output)
+	nn.AddBias(c, logits, m.w.outputBias)
 }

@@ -60,7 +60,7 @@ func (m *Model) NewReference(ctx context.Context, samples []Sample, dir string, 
 		}
 		t.forward(samples[run[0]:run[1]], false)
 		y := nn.NewMat(t.NRows(), d)
-		m.finalNorm(y, t.h[m.Config.NLayers], &st)
+		m.finalNorm(m.Ctx, y, t.h[m.Config.NLayers], &st)
 		if err := r.put(r.starts[run[0]], y); err != nil {
 			r.Close()
 			return nil, err
@@ -129,7 +129,7 @@ func (r *Reference) Logits(at []Place) (nn.Mat, error) {
 			return nn.Mat{}, err
 		}
 	}
-	r.head.output(logits, y)
+	r.head.output(r.head.Ctx, logits, y)
 	return logits, nil
 }
 

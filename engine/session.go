@@ -7,9 +7,11 @@ import (
 )
 
 // Session generates: it feeds tokens to several sequences at once and keeps their
-// keys and values. It runs the same layer functions as Trace.
+// keys and values. It runs the same layer functions as Trace, but with activations
+// of 8 bits where weights are quantised, unless Options.Compute is float32.
 type Session struct {
 	m     *Model
+	ctx   *nn.Ctx
 	lens  []int     // tokens fed to each sequence
 	cache [][]nn.KV // [layer][sequence]
 	st    *nn.BlockState
@@ -25,7 +27,9 @@ type Feed struct {
 
 // NewSession returns a session of nSeqs empty sequences. Its memory grows with what they are fed.
 func (m *Model) NewSession(nSeqs int) *Session {
-	s := &Session{m: m, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
+	ctx := *m.Ctx
+	ctx.Int8 = ctx.Compute != nn.ComputeF32
+	s := &Session{m: m, ctx: &ctx, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
 	kv := m.Config.NKVHeads * m.Config.DHead
 	s.cache = make([][]nn.KV, m.Config.NLayers)
 	for l := range s.cache {
@@ -63,7 +67,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	s.a, s.b = grow(s.a, n*d), grow(s.b, n*d)
 	x := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.a}
 	y := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.b}
-	nn.Embed(m.Ctx, x, ids, m.w.embed)
+	nn.Embed(s.ctx, x, ids, m.w.embed)
 	s.st.Resize(n)
 	for l := range m.w.blocks {
 		for i, f := range feeds {
@@ -72,7 +76,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 			reserve(&kv.V, segs[i].Past+segs[i].N)
 			segs[i].KV = kv
 		}
-		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
+		m.w.blocks[l].Forward(s.ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
 		x, y = y, x
 	}
 	last := nn.NewMat(len(feeds), d)
@@ -81,9 +85,9 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 		s.lens[f.Seq] += len(f.IDs)
 	}
 	normed := nn.NewMat(len(feeds), d)
-	m.finalNorm(normed, last, &s.norm)
+	m.finalNorm(s.ctx, normed, last, &s.norm)
 	logits := nn.NewMat(len(feeds), cfg.NVocab)
-	m.output(logits, normed)
+	m.output(s.ctx, logits, normed)
 	return logits, nil
 }
 

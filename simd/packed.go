@@ -1,6 +1,9 @@
 package simd
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // Packed is what a set does with the weights of one type where they lie, in blocks as
 // in a GGUF file (package quant describes the types). Rows of a matrix follow each
@@ -84,101 +87,238 @@ func (t *Int8Tile) check(c []float32, x *Int8, row, block, blocks int, panel []b
 	}
 }
 
-// MulInt8 sets (or, add, adds to) y[i*ldy+j] the product of row i of x with row j of the
-// n rows in w, weights of type p, which has a DotInt8. One row or many, add or set, any
-// par: the product has the bits that [Packed] defines.
-func (p *Packed) MulInt8(par For, y []float32, ldy, n int, x *Int8, w []byte, add bool) {
-	if n*x.blocks()*p.BlockBytes != len(w) || x.Rows > 0 && n > 0 && (ldy < n || (x.Rows-1)*ldy+n > len(y)) {
-		panic(fmt.Sprintf("simd: MulInt8: %d×%d by %d rows in %d bytes to %d numbers, stride %d", x.Rows, x.Cols, n, len(w), len(y), ldy))
+// Product is one of the products y = x·wᵀ of the same x that are computed together: n
+// rows of weights, which lie without gaps, as numbers in F32 or packed in Bytes.
+type Product struct {
+	Y      []float32 // element (i,j) is Y[i*LDY+j]
+	LDY, N int
+	Add    bool // add the product to Y instead of setting it
+	F32    []float32
+	Packed *Packed
+	Bytes  []byte
+}
+
+// check panics unless y and the weights have the sizes that rows×cols activations want.
+func (p *Product) check(op string, rows, cols int) {
+	w, want := len(p.F32), p.N*cols
+	if p.Packed != nil {
+		w, want = len(p.Bytes), p.N*(cols/p.Packed.BlockLen)*p.Packed.BlockBytes
 	}
-	if par == nil {
-		par = serial
+	if p.N < 0 || w != want || rows > 0 && p.N > 0 && (p.LDY < p.N || (rows-1)*p.LDY+p.N > len(p.Y)) {
+		panic(fmt.Sprintf("simd: %s: %d×%d by %d rows of %d in place of %d to %d numbers, stride %d", op, rows, cols, p.N, w, want, len(p.Y), p.LDY))
 	}
-	if x.Rows == 0 || n == 0 {
-		return
-	}
-	if x.Cols == 0 {
-		for i := 0; !add && i < x.Rows; i++ {
-			clear(y[i*ldy : i*ldy+n])
-		}
-		return
-	}
-	if x.Rows < int8TileRows {
-		p.mulFew(par, y, ldy, n, x, w, add)
-		return
-	}
-	p.mulTiles(par, y, ldy, n, x, w, add)
 }
 
 const (
-	// int8TileRows is the number of rows from which packing panels pays.
+	// int8TileRows is the number of rows of x from which packing panels pays.
 	int8TileRows = 6
-	// int8Task is the work of a task of few rows, in products: about 10 µs.
-	int8Task = 1 << 18
-	// int8Depth is the number of blocks of a panel that a tile sweeps over all rows
-	// of x: 16 columns of 1024 weights are 16 KiB, half of a small first-level cache.
+	// fewTask is the work of a task of few rows, in products: some 5 µs.
+	fewTask = 1 << 17
+	// int8Depth is the number of blocks of a panel that is swept over all rows of x:
+	// 16 columns of 1024 weights are 16 KiB, half of a small first-level cache.
 	int8Depth = 32
-	// int8Rows is the number of rows of x that a task takes, whose sums it keeps.
+	// int8TaskRows is the number of rows of x that a task takes, whose sums it keeps.
 	int8TaskRows = 512
 )
 
-// mulFew divides the rows of w among tasks.
-func (p *Packed) mulFew(par For, y []float32, ldy, n int, x *Int8, w []byte, add bool) {
-	rowBytes := x.blocks() * p.BlockBytes
-	per := max(8, int8Task/(x.Cols*x.Rows)&^7)
-	par(ceilDiv(n, per), func(task int) {
-		j, count := task*per, min(per, n-task*per)
-		src := w[j*rowBytes : (j+count)*rowBytes]
-		if !add {
-			p.DotInt8(y[j:], ldy, count, x, src)
-			return
-		}
-		s := scratchPool.Get().(*gemmScratch)
-		defer scratchPool.Put(s)
-		c := s.take(x.Rows * count)
-		p.DotInt8(c, count, count, x, src)
-		for i := range x.Rows {
-			set(y[i*ldy+j:i*ldy+j+count], c[i*count:], true)
-		}
-	})
+// tasks is a list of products under way: product i is done by the tasks
+// ends[i-1]…ends[i]. It is kept, with its closure, for the next list.
+type tasks struct {
+	ps   []Product
+	ends []int
+	do   func(p *Product, task int)
+	run  func(task int)
 }
 
-// mulTiles divides the rows of w among tasks, a few panels each. A task packs its
-// panels piece by piece and sweeps each piece over its rows of x; its sums stay in a
-// buffer of its own until they are complete.
-func (p *Packed) mulTiles(par For, y []float32, ldy, n int, x *Int8, w []byte, add bool) {
-	t := &p.Tile
-	blocks, rowBytes := x.blocks(), x.blocks()*p.BlockBytes
-	panels, passes := ceilDiv(n, t.NR), ceilDiv(x.Rows, int8TaskRows)
-	par(panels*passes, func(task int) {
-		i0, j0 := task/panels*int8TaskRows, task%panels*t.NR
-		rows, cols := min(int8TaskRows, x.Rows-i0), min(t.NR, n-j0)
-		s, bytes := scratchPool.Get().(*gemmScratch), bytePool.Get().(*[]byte)
-		defer scratchPool.Put(s)
-		defer bytePool.Put(bytes)
-		size := t.MR * t.NR
-		c := s.take(ceilDiv(rows, t.MR) * size)
-		*bytes = growBytes(*bytes, int8Depth*t.PanelBytes+t.NR*int8Depth*p.BlockBytes)
-		panel, edge := (*bytes)[:int8Depth*t.PanelBytes], (*bytes)[int8Depth*t.PanelBytes:]
-		for b := 0; b < blocks; b += int8Depth {
-			depth := min(int8Depth, blocks-b)
-			src, stride := w[j0*rowBytes+b*p.BlockBytes:], rowBytes
-			if cols < t.NR { // the last rows, filled up with zeros
-				stride = depth * p.BlockBytes
-				clear(edge)
-				for j := range cols {
-					copy(edge[j*stride:(j+1)*stride], src[j*rowBytes:])
-				}
-				src = edge
-			}
-			t.Pack(panel, src, stride, depth)
-			for i := 0; i < rows; i += t.MR {
-				t.Run(c[i*t.NR:i*t.NR+size], x, i0+i, b, depth, panel, b > 0)
-			}
+// start makes room for the products.
+func (t *tasks) start(ps []Product) { t.ps, t.ends = ps, t.ends[:0] }
+
+// finish runs all tasks and lets go of what belongs to the caller.
+func (t *tasks) finish(par For) {
+	if par == nil {
+		par = serial
+	}
+	if n := len(t.ends); n > 0 {
+		par(t.ends[n-1], t.run)
+	}
+	t.ps = nil
+}
+
+// add appends the next product's tasks.
+func (t *tasks) add(n int) {
+	if k := len(t.ends); k > 0 {
+		n += t.ends[k-1]
+	}
+	t.ends = append(t.ends, n)
+}
+
+// one runs a task of the list.
+func (t *tasks) one(task int) {
+	i, first := 0, 0
+	for task >= t.ends[i] {
+		first = t.ends[i]
+		i++
+	}
+	t.do(&t.ps[i], task-first)
+}
+
+// fewRows returns how many rows of weights a task of few rows takes.
+func fewRows(rows, cols int) int { return max(8, fewTask/max(1, rows*cols)&^7) }
+
+// few are the products of few rows of numbers.
+type few struct {
+	tasks
+	k               *Kernels
+	x               []float32
+	ldx, rows, cols int
+}
+
+var fews = sync.Pool{New: func() any {
+	f := new(few)
+	f.do, f.run = f.product, f.one
+	return f
+}}
+
+// MulFew computes products of few rows, x[i*ldx+j] for i < rows and j < cols, in one
+// parallel section. Each row of weights is read from memory once, as it lies. The
+// element of a product is a DotRows, of the set or of the packed type, which has one.
+func (k *Kernels) MulFew(par For, x []float32, ldx, rows, cols int, ps []Product) {
+	f := fews.Get().(*few)
+	defer fews.Put(f)
+	f.k, f.x, f.ldx, f.rows, f.cols = k, x, ldx, rows, cols
+	f.start(ps)
+	for i := range ps {
+		ps[i].check("MulFew", rows, cols)
+		f.add(ceilDiv(ps[i].N, fewRows(rows, cols)))
+	}
+	f.finish(par)
+	f.x = nil
+}
+
+func (f *few) product(p *Product, task int) {
+	per := fewRows(f.rows, f.cols)
+	j, count := task*per, min(per, p.N-task*per)
+	s := scratchPool.Get().(*gemmScratch)
+	defer scratchPool.Put(s)
+	for i := range f.rows {
+		x, y := f.x[i*f.ldx:i*f.ldx+f.cols], p.Y[i*p.LDY+j:i*p.LDY+j+count]
+		out := y
+		if p.Add {
+			out = s.take(count)
 		}
-		for i := range rows {
-			at := (i0+i)*ldy + j0
-			set(y[at:at+cols], c[i*t.NR:], add)
+		if p.Packed == nil {
+			f.k.DotRows(out, x, p.F32[j*f.cols:(j+count)*f.cols], f.cols)
+		} else {
+			size := f.cols / p.Packed.BlockLen * p.Packed.BlockBytes
+			p.Packed.DotRows(out, x, p.Bytes[j*size:(j+count)*size])
 		}
-	})
+		if p.Add {
+			set(y, out, true)
+		}
+	}
+}
+
+// int8s are the products of rows of 8 bits.
+type int8s struct {
+	tasks
+	x *Int8
+}
+
+var int8Products = sync.Pool{New: func() any {
+	m := new(int8s)
+	m.do, m.run = m.product, m.one
+	return m
+}}
+
+// MulInt8 computes products of x with packed weights that have a DotInt8, in one parallel
+// section. One row or many, Add or not, any par: they have the bits that
+// [Packed] defines.
+func MulInt8(par For, x *Int8, ps []Product) {
+	m := int8Products.Get().(*int8s)
+	defer int8Products.Put(m)
+	m.x = x
+	m.start(ps)
+	for i := range ps {
+		p := &ps[i]
+		p.check("MulInt8", x.Rows, x.Cols)
+		switch {
+		case x.Rows == 0:
+			m.add(0)
+		case x.Rows < int8TileRows:
+			m.add(ceilDiv(p.N, fewRows(x.Rows, x.Cols)))
+		default:
+			m.add(ceilDiv(p.N, p.Packed.Tile.NR) * ceilDiv(x.Rows, int8TaskRows))
+		}
+	}
+	m.finish(par)
+	m.x = nil
+}
+
+func (m *int8s) product(p *Product, task int) {
+	switch x := m.x; {
+	case x.blocks() == 0:
+		for i := 0; !p.Add && i < x.Rows; i++ {
+			clear(p.Y[i*p.LDY : i*p.LDY+p.N])
+		}
+	case x.Rows < int8TileRows:
+		p.dots(x, task)
+	default:
+		p.tiles(x, task)
+	}
+}
+
+// dots is a task of few rows: some of the rows of weights.
+func (p *Product) dots(x *Int8, task int) {
+	per, size := fewRows(x.Rows, x.Cols), x.blocks()*p.Packed.BlockBytes
+	j, count := task*per, min(per, p.N-task*per)
+	w := p.Bytes[j*size : (j+count)*size]
+	if !p.Add {
+		p.Packed.DotInt8(p.Y[j:], p.LDY, count, x, w)
+		return
+	}
+	s := scratchPool.Get().(*gemmScratch)
+	defer scratchPool.Put(s)
+	c := s.take(x.Rows * count)
+	p.Packed.DotInt8(c, count, count, x, w)
+	for i := range x.Rows {
+		set(p.Y[i*p.LDY+j:i*p.LDY+j+count], c[i*count:], true)
+	}
+}
+
+// tiles is a task of many rows: a panel's rows of weights, and up to int8TaskRows rows of x. It
+// packs the panel piece by piece and sweeps each piece over its rows of x; the sums stay in a
+// buffer until they are complete.
+func (p *Product) tiles(x *Int8, task int) {
+	t, blockBytes := &p.Packed.Tile, p.Packed.BlockBytes
+	blocks := x.blocks()
+	rowBytes, panels := blocks*blockBytes, ceilDiv(p.N, t.NR)
+	i0, j0 := task/panels*int8TaskRows, task%panels*t.NR
+	rows, cols := min(int8TaskRows, x.Rows-i0), min(t.NR, p.N-j0)
+	s, bytes := scratchPool.Get().(*gemmScratch), bytePool.Get().(*[]byte)
+	defer scratchPool.Put(s)
+	defer bytePool.Put(bytes)
+	size := t.MR * t.NR
+	c := s.take(ceilDiv(rows, t.MR) * size)
+	*bytes = growBytes(*bytes, int8Depth*(t.PanelBytes+t.NR*blockBytes))
+	panel, edge := (*bytes)[:int8Depth*t.PanelBytes], (*bytes)[int8Depth*t.PanelBytes:]
+	for b := 0; b < blocks; b += int8Depth {
+		depth := min(int8Depth, blocks-b)
+		src, stride := p.Bytes[j0*rowBytes+b*blockBytes:], rowBytes
+		if cols < t.NR { // the last rows, filled up with zeros
+			stride = depth * blockBytes
+			clear(edge)
+			for j := range cols {
+				copy(edge[j*stride:(j+1)*stride], src[j*rowBytes:])
+			}
+			src = edge
+		}
+		t.Pack(panel, src, stride, depth)
+		for i := 0; i < rows; i += t.MR {
+			t.Run(c[i*t.NR:i*t.NR+size], x, i0+i, b, depth, panel, b > 0)
+		}
+	}
+	for i := range rows {
+		at := (i0+i)*p.LDY + j0
+		set(p.Y[at:at+cols], c[i*t.NR:], p.Add)
+	}
 }

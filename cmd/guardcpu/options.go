@@ -51,7 +51,7 @@ type computing struct {
 
 // computeFlag is --compute.
 func computeFlag(dest *string) cli.Flag {
-	return &cli.StringFlag{Name: "compute", Usage: "`NUMBERS` that products with weights multiply: f32, bf16 (rounded; sums stay float32), or auto (bf16 where the CPU has instructions for it)",
+	return &cli.StringFlag{Name: "compute", Usage: "`NUMBERS` that products with weights multiply: f32, bf16 (rounded; sums stay float32), or auto (bf16 where the CPU has instructions for it); text is generated with activations of 8 bits where weights are quantised, unless f32",
 		Value: nn.ComputeAuto.String(), Destination: dest, Category: "common", Validator: oneOf(nn.Computes()...)}
 }
 

@@ -153,11 +153,9 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	Norm(c, cfg.Norm, st.n1, x, b.AttnNorm, b.AttnNormBias, cfg.Eps, &st.norm1)
 	q, k, v := cfg.split(st.qkv)
 	if b.QKV != nil {
-		affine(c, st.qkv, st.n1, b.QKV, b.QKVBias)
+		project(c, st.n1, projection{st.qkv, b.QKV, b.QKVBias})
 	} else {
-		affine(c, q, st.n1, b.Q, b.QBias)
-		affine(c, k, st.n1, b.K, b.KBias)
-		affine(c, v, st.n1, b.V, b.VBias)
+		project(c, st.n1, projection{q, b.Q, b.QBias}, projection{k, b.K, b.KBias}, projection{v, b.V, b.VBias})
 	}
 	RoPE(c, q, cfg.NHeads, cfg.DHead, pos, cfg.Rope)
 	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, cfg.Rope)
@@ -171,12 +169,13 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 		Norm(c, cfg.Norm, n2, st.h, b.FFNNorm, b.FFNNormBias, cfg.Eps, &st.norm2)
 	}
 
-	affine(c, st.up, n2, b.Up, b.UpBias)
+	up := projection{st.up, b.Up, b.UpBias}
 	switch cfg.FFN {
 	case FFNSwiGLU:
-		affine(c, st.gate, n2, b.Gate, b.GateBias)
+		project(c, n2, up, projection{st.gate, b.Gate, b.GateBias})
 		SwiGLU(c, st.act, st.gate, st.up)
 	case FFNGELU:
+		project(c, n2, up)
 		GELU(c, st.act, st.up)
 	}
 }
@@ -262,13 +261,7 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	NormBackward(c, cfg.Norm, dx, g.n, x, b.AttnNorm, b.AttnNormBias, &st.norm1, s)
 }
 
-// affine sets y = x·Wᵀ + b.
-func affine(c *Ctx, y, x Mat, w, b *Param) {
-	linear(c, y, x, w, false)
-	AddBias(c, y, b)
-}
-
-// affineBackward sets, or adds to, dx the gradient of affine's input.
+// affineBackward sets, or adds to, dx the gradient of the input of y = x·Wᵀ + b.
 func affineBackward(c *Ctx, dx, dy, x Mat, w, b *Param, s Sink, add bool) {
 	BiasBackward(b, dy, s)
 	linearBackward(c, dx, dy, x, w, s, add)

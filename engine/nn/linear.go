@@ -1,30 +1,111 @@
 package nn
 
-import "github.com/guardcpu/guardcpu/simd"
+import (
+	"sync"
+
+	"github.com/guardcpu/guardcpu/simd"
+)
 
 // Linear sets y = x·Wᵀ, or with an adapter (Hu et al. 2021, arXiv:2106.09685v2, eq. 3)
 //
 //	y = x·(W + s·B·A)ᵀ = x·Wᵀ + s·(x·Aᵀ)·Bᵀ
 //
 // x is [T,Cols], y is [T,Rows], p is W [Rows,Cols]: its float32 master if it has
-// one, else the stored weight, unpacked while the product packs its panels.
+// one, else the stored weight. Few rows are multiplied with weights of 16 bits as they lie;
+// others are unpacked while the product packs its panels. With c.Int8 set, x is
+// rounded to 8 bits for the product with stored blocks of small integers ([simd.Int8]).
 // y must not overlap x. It panics if the shapes disagree.
 func Linear(c *Ctx, y, x Mat, p *Param) { linear(c, y, x, p, false) }
 
 // linear is Linear, or with add set y += x·(W + s·B·A)ᵀ.
 func linear(c *Ctx, y, x Mat, p *Param, add bool) {
-	checkLinear("Linear", y, x, p)
+	j := productsPool.Get().(*products)
+	defer productsPool.Put(j)
+	j.one[0] = projection{y: y, w: p}
+	j.run(c, x, j.one[:], add)
+	j.one[0] = projection{}
+}
+
+// projection is a product y = x·Wᵀ + b of an input that several share; b may be nil.
+type projection struct {
+	y    Mat
+	w, b *Param
+}
+
+// project computes the projections of x: those whose weights are read as they lie in one
+// parallel section.
+func project(c *Ctx, x Mat, ps ...projection) {
+	j := productsPool.Get().(*products)
+	defer productsPool.Put(j)
+	j.run(c, x, ps, false)
+	for _, p := range ps {
+		AddBias(c, p.y, p.b)
+	}
+}
+
+// products is the scratch of linear products.
+type products struct {
+	one  [1]projection
+	int8 []simd.Product // with activations rounded to 8 bits
+	few  []simd.Product // of few rows
+	x    simd.Int8
+}
+
+var productsPool = sync.Pool{New: func() any { return new(products) }}
+
+// run computes y (+)= x·(W + s·B·A)ᵀ for all projections.
+func (j *products) run(c *Ctx, x Mat, ps []projection, add bool) {
+	for _, p := range ps {
+		checkLinear("Linear", p.y, x, p.w)
+	}
 	if x.Rows == 0 {
 		return
 	}
-	c.Gemm(y.Data, y.Stride, x.Rows, p.Rows, p.Cols, operand(x), p.operand(c, true), add)
-	if a := p.Adapter; a != nil {
-		z := scratchMat(x.Rows, a.A.Rows)
-		defer matPool.Put(z)
-		a.down(c, *z, x)
-		c.Gemm(y.Data, y.Stride, x.Rows, p.Rows, a.B.Cols, operand(*z), a.B.operand(c, true), true)
+	// Few rows are as fast with float32 numbers; a trace that asks for bfloat16 gets them all the same.
+	few := c.Int8 || c.Compute.On(c.K) == ComputeF32
+	for _, p := range ps {
+		product := simd.Product{Y: p.y.Data, LDY: p.y.Stride, N: p.w.Rows, Add: add, F32: p.w.numbers()}
+		if product.F32 == nil && p.w.Stored.Type.Kernels != nil {
+			product.Packed, product.Bytes = p.w.Stored.Type.Kernels(c.K), p.w.Stored.Data
+		}
+		switch k := product.Packed; {
+		case k != nil && k.DotInt8 != nil && c.Int8:
+			j.int8 = append(j.int8, product)
+		case few && (k != nil && k.DotRows != nil && x.Rows <= fewPacked || product.F32 != nil && x.Rows <= fewRows):
+			j.few = append(j.few, product)
+		default:
+			c.Gemm(p.y.Data, p.y.Stride, x.Rows, p.w.Rows, p.w.Cols, operand(x), p.w.operand(c, true), add)
+		}
+	}
+	if len(j.int8) > 0 {
+		j.x.Resize(x.Rows, x.Cols)
+		c.rows(x.Rows, x.Cols, func(lo, hi int) {
+			for t := lo; t < hi; t++ {
+				j.x.SetRow(c.K, t, x.Row(t))
+			}
+		})
+		simd.MulInt8(c.Par.For, &j.x, j.int8)
+		clear(j.int8)
+		j.int8 = j.int8[:0]
+	}
+	if len(j.few) > 0 {
+		c.K.MulFew(c.Par.For, x.Data, x.Stride, x.Rows, x.Cols, j.few)
+		clear(j.few)
+		j.few = j.few[:0]
+	}
+	for _, p := range ps {
+		if a := p.w.Adapter; a != nil {
+			z := scratchMat(x.Rows, a.A.Rows)
+			a.down(c, *z, x)
+			c.Gemm(p.y.Data, p.y.Stride, x.Rows, p.w.Rows, a.B.Cols, operand(*z), a.B.operand(c, true), true)
+			matPool.Put(z)
+		}
 	}
 }
+
+// fewPacked is how many rows are multiplied with weights of 16 bits without unpacking
+// them into panels.
+const fewPacked = 8
 
 // LinearBackward adds the gradient of the input of y = x·(W + s·B·A)ᵀ,
 //
@@ -124,12 +205,19 @@ func transposed(m Mat) simd.Operand {
 	return simd.Operand{Data: m.Data, Stride: m.Stride, Trans: true}
 }
 
+// numbers returns the weight where it lies in memory as float32: the master, or a
+// stored weight of that type; else nil.
+func (p *Param) numbers() []float32 {
+	if p.F32 != nil {
+		return p.F32
+	}
+	w, _ := p.Stored.Float32s()
+	return w
+}
+
 // operand returns the weight as a factor of a product, or its transpose.
 func (p *Param) operand(c *Ctx, trans bool) simd.Operand {
-	if p.F32 != nil {
-		return simd.Operand{Data: p.F32, Stride: p.Cols, Trans: trans}
-	}
-	if w, ok := p.Stored.Float32s(); ok {
+	if w := p.numbers(); w != nil {
 		return simd.Operand{Data: w, Stride: p.Cols, Trans: trans}
 	}
 	return simd.Operand{Trans: trans, Unpack: func(dst []float32, row, col int) {

@@ -9,11 +9,13 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine/internal/ref"
 	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/simd"
+	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
 
 func TestLinear(t *testing.T) {
 	for _, rows := range []int{0, 1, 3, 4, 9} {
-		for _, weight := range []string{"master", "F32", "F16", "Q8_0"} {
+		for _, weight := range []string{"master", "F32", "F16", "BF16", "Q8_0"} {
 			for _, rank := range []int{0, 2} {
 				t.Run(fmt.Sprintf("rows=%d/weight=%s/rank=%d", rows, weight, rank), func(t *testing.T) {
 					testLinear(t, rows, weight, rank)
@@ -23,18 +25,88 @@ func TestLinear(t *testing.T) {
 	}
 }
 
+// With Int8 the product is that of the activations rounded to 8 bits, whichever products
+// share the input, to the bit; an adapter adds the product of the activations themselves.
+func TestLinearInt8(t *testing.T) {
+	const in, scale = 96, 1.5
+	for _, weight := range []string{"Q8_0", "Q4_0"} {
+		for _, rows := range []int{0, 1, 5, 6, 40} {
+			for _, rank := range []int{0, 2} {
+				rng := newRand(uint64(rows))
+				x := randMat(rng, rows, in)
+				var rounded simd.Int8
+				rounded.Resize(rows, in)
+				back := NewMat(rows, in)
+				for i := range rows {
+					rounded.SetRow(generic().K, i, x.Row(i))
+					for j := range in {
+						back.Row(i)[j] = rounded.D[(i*in+j)/32] * float32(rounded.Q[i*in+j])
+					}
+				}
+				var ps []projection
+				var want [][]float64
+				for _, out := range []int{33, 7, 16} {
+					w := newParam(rng, "w", out, in)
+					w.Stored = packedMatrix(t, weight, w)
+					vals := w.Stored.Dequantize(generic().K)
+					w.F32 = nil
+					y := ref.Linear(refMat(back), ref.Reshape(f64(vals), in)).Flat()
+					if rank > 0 {
+						w.Adapter = newAdapter(rng, w, rank)
+						ba := ref.Adapted(ref.Reshape(make([]float64, out*in), in), ref.Reshape(f64(w.Adapter.A.F32), in), ref.Reshape(f64(w.Adapter.B.F32), rank), scale)
+						y = plus(y, ref.Linear(refMat(x), ba).Flat())
+					}
+					want = append(want, y)
+					ps = append(ps, projection{w: w, b: newParam(rng, "b", 1, out)})
+				}
+				first := make([][]float32, len(ps)) // of the portable set
+				eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+					c.Int8 = true
+					var got [][]float32
+					for i := range ps {
+						ps[i].y = randMat(rng, rows, ps[i].w.Rows) // overwritten
+					}
+					project(c, x, ps...)
+					for i, p := range ps {
+						y := randMat(rng, rows, p.w.Rows)
+						Linear(c, y, x, p.w)
+						near(t, "y", want[i], flat(y))
+						if rank == 0 {
+							if first[i] == nil {
+								first[i] = flat(y)
+							}
+							simdtest.SameBits(t, first[i], flat(y))
+						}
+						AddBias(c, y, p.b)
+						simdtest.SameBits(t, flat(y), flat(p.y))
+						got = append(got, flat(y))
+					}
+					return got
+				})
+			}
+		}
+	}
+}
+
+// packedMatrix returns the master of w in the type of that name.
+func packedMatrix(t *testing.T, name string, w *Param) quant.Matrix {
+	t.Helper()
+	typ, err := quant.ByName(name)
+	require.NoError(t, err)
+	data := make([]byte, w.Rows*typ.RowBytes(w.Cols))
+	require.NoError(t, typ.Pack(data, w.F32))
+	m, err := quant.NewMatrix(typ, w.Rows, w.Cols, data)
+	require.NoError(t, err)
+	return m
+}
+
 func testLinear(t *testing.T, rows int, weight string, rank int) {
 	const in, out, scale = 32, 11, 1.5
 	rng := newRand(1)
 	w := newParam(rng, "w", out, in)
 	vals := f64(w.F32)
 	if weight != "master" {
-		typ, err := quant.ByName(weight)
-		require.NoError(t, err)
-		data := make([]byte, out*typ.RowBytes(in))
-		require.NoError(t, typ.Pack(data, w.F32))
-		w.Stored, err = quant.NewMatrix(typ, out, in, data)
-		require.NoError(t, err)
+		w.Stored = packedMatrix(t, weight, w)
 		vals = f64(w.Stored.Dequantize(generic().K))
 		w.F32 = nil
 	}
@@ -125,12 +197,7 @@ func TestEmbed(t *testing.T) {
 				e := newParam(rng, "e", 5, 32)
 				vals := f64(e.F32)
 				if weight != "master" {
-					typ, err := quant.ByName(weight)
-					require.NoError(t, err)
-					data := make([]byte, 5*typ.RowBytes(32))
-					require.NoError(t, typ.Pack(data, e.F32))
-					e.Stored, err = quant.NewMatrix(typ, 5, 32, data)
-					require.NoError(t, err)
+					e.Stored = packedMatrix(t, weight, e)
 					vals, e.F32 = f64(e.Stored.Dequantize(generic().K)), nil
 				}
 				var a, b []float64

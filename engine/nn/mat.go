@@ -13,6 +13,9 @@ type Ctx struct {
 	Par *par.Pool
 	// Compute is what the products with weights multiply.
 	Compute Compute
+	// Int8 lets [Linear] round activations to 8 bits where the stored weight is in
+	// blocks of small integers. It is for inference: gradients are those of the float32 product.
+	Int8 bool
 }
 
 // Mat is a row-major matrix of activations: row r is Data[r*Stride : r*Stride+Cols].
