@@ -222,6 +222,9 @@ func TestGemmBlocks(t *testing.T) {
 				if s.k > 100000 && !g.transB {
 					continue // of this length only the dot products are of interest
 				}
+				if testing.Short() && o != i%4 {
+					continue
+				}
 				g.check(t, k, workers(2))
 				g.bf16 = true
 				g.check(t, k, workers(2))
@@ -279,8 +282,12 @@ func TestGemmPanics(t *testing.T) {
 // TestGemmSameBits: neither the number of workers nor the rows and columns that
 // are computed with it change a bit of an element, and unpacking does not either.
 func TestGemmSameBits(t *testing.T) {
+	step, many := 1, []int{2, 3, 7}
+	if testing.Short() {
+		step, many = 5, []int{3}
+	}
 	eachSet(t, func(t *testing.T, k *simd.Kernels) {
-		for o := range 16 {
+		for o := 0; o < 16; o += step {
 			g := gemmCase{m: 150, n: 330, k: 520, transA: o&1 != 0, transB: o&2 != 0, accumulate: o&4 != 0, padA: 1, padC: 3, bf16: o&8 != 0}
 			if g.bf16 {
 				g.k = 1101 // more than two panels, the last odd
@@ -290,7 +297,7 @@ func TestGemmSameBits(t *testing.T) {
 			c0 := make([]float32, g.m*g.n)
 			simdtest.Fill(rng, c0)
 			want := g.run(t, k, nil, a, b, c0)
-			for _, w := range []int{2, 3, 7} {
+			for _, w := range many {
 				simdtest.SameBits(t, want, g.run(t, k, workers(w), a, b, c0), fmt.Sprintf("%d workers %+v", w, g))
 			}
 			u := g
