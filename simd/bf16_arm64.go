@@ -4,17 +4,42 @@
 
 package simd
 
-// tileNEONBF16 is Tile.Run for 6×16 and sealed panels of 4·k steps, k ≥ 1.
+// tile1NEONBF16 is Tile.Run for 1×16 and what is sealed, 4·k steps, k ≥ 1.
 //
 //go:noescape
-func tileNEONBF16(k int, a, b, c *float32, ldc int, accumulate bool)
+func tile1NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
 
-// seal16NEONBF16 is Tile.Seal for panels 16 wide of 4·k steps, k ≥ 1.
+// tile2NEONBF16 is Tile.Run for 2×16 and what is sealed, 4·k steps, k ≥ 1.
 //
 //go:noescape
-func seal16NEONBF16(dst, src *float32, k int)
+func tile2NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
 
-// seal6NEONBF16 is Tile.Seal for panels 6 wide of 4·k steps, k ≥ 1.
+// tile3NEONBF16 is Tile.Run for 3×16 and what is sealed, 4·k steps, k ≥ 1.
 //
 //go:noescape
-func seal6NEONBF16(dst, src *float32, k int)
+func tile3NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile4NEONBF16 is Tile.Run for 4×16 and what is sealed, 4·k steps, k ≥ 1.
+//
+//go:noescape
+func tile4NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile5NEONBF16 is Tile.Run for 5×16 and what is sealed, 4·k steps, k ≥ 1.
+//
+//go:noescape
+func tile5NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile6NEONBF16 is Tile.Run for 6×16 and what is sealed, 4·k steps, k ≥ 1.
+//
+//go:noescape
+func tile6NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// sealNEONBF16 is Tile.Seal for 4·k steps, k ≥ 1.
+//
+//go:noescape
+func sealNEONBF16(dst, src *float32, k int)
+
+// sealRowNEONBF16 is Tile.SealRow for 4·k steps, k ≥ 1.
+//
+//go:noescape
+func sealRowNEONBF16(dst, src *float32, k int)

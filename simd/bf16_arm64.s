@@ -4,25 +4,373 @@
 
 #include "textflag.h"
 
-// func tileNEONBF16(k int, a, b, c *float32, ldc int, accumulate bool)
-TEXT ·tileNEONBF16(SB), NOSPLIT, $0-41
+// func tile1NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile1NEONBF16(SB), NOSPLIT, $0-49
 	MOVD    k+0(FP), R0
-	MOVD    a+8(FP), R1
-	MOVD    b+16(FP), R2
-	MOVD    c+24(FP), R3
-	MOVD    ldc+32(FP), R4
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R4
 	LSL     $2, R4, R4
-	ADD     R4, R3, R5
-	ADD     R4, R5, R6
-	ADD     R4, R6, R7
-	ADD     R4, R7, R8
-	ADD     R4, R8, R9
 	PRFM    (R3), PLDL1KEEP
-	PRFM    (R5), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+steps1:
+	FMOVD.P 8(R2), F8
+	FLDPQ.P 32(R1), (F9, F10)
+	WORD    $0x6e49ed00 // bfmmla v0.4s, v8.8h, v9.8h
+	WORD    $0x6e4aed01 // bfmmla v1.4s, v8.8h, v10.8h
+	FLDPQ.P 32(R1), (F11, F12)
+	WORD    $0x6e4bed02 // bfmmla v2.4s, v8.8h, v11.8h
+	WORD    $0x6e4ced03 // bfmmla v3.4s, v8.8h, v12.8h
+	FLDPQ.P 32(R1), (F9, F10)
+	WORD    $0x6e49ed04 // bfmmla v4.4s, v8.8h, v9.8h
+	WORD    $0x6e4aed05 // bfmmla v5.4s, v8.8h, v10.8h
+	FLDPQ.P 32(R1), (F11, F12)
+	WORD    $0x6e4bed06 // bfmmla v6.4s, v8.8h, v11.8h
+	WORD    $0x6e4ced07 // bfmmla v7.4s, v8.8h, v12.8h
+	SUBS    $1, R0, R0
+	BNE     steps1
+	VZIP1   V1.D2, V0.D2, V8.D2
+	VZIP2   V1.D2, V0.D2, V1.D2
+	VZIP1   V3.D2, V2.D2, V0.D2
+	VZIP2   V3.D2, V2.D2, V3.D2
+	VZIP1   V5.D2, V4.D2, V2.D2
+	VZIP2   V5.D2, V4.D2, V5.D2
+	VZIP1   V7.D2, V6.D2, V4.D2
+	VZIP2   V7.D2, V6.D2, V7.D2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set2
+	FLDPQ   (R3), (F6, F9)
+	FLDPQ   32(R3), (F10, F11)
+	WORD    $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD    $0x4e20d520 // fadd v0.4s, v9.4s, v0.4s
+	WORD    $0x4e22d542 // fadd v2.4s, v10.4s, v2.4s
+	WORD    $0x4e24d564 // fadd v4.4s, v11.4s, v4.4s
+set2:
+	FSTPQ   (F8, F0), (R3)
+	FSTPQ   (F2, F4), 32(R3)
+	RET
+
+// func tile2NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile2NEONBF16(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R5
+	LSL     $2, R5, R5
+	ADD     R5, R3, R6
+	PRFM    (R3), PLDL1KEEP
 	PRFM    (R6), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+steps3:
+	FMOVD.P 8(R2), F8
+	VLD1.P  8(R4), V8.D[1]
+	FLDPQ.P 32(R1), (F9, F10)
+	WORD    $0x6e49ed00 // bfmmla v0.4s, v8.8h, v9.8h
+	WORD    $0x6e4aed01 // bfmmla v1.4s, v8.8h, v10.8h
+	FLDPQ.P 32(R1), (F11, F12)
+	WORD    $0x6e4bed02 // bfmmla v2.4s, v8.8h, v11.8h
+	WORD    $0x6e4ced03 // bfmmla v3.4s, v8.8h, v12.8h
+	FLDPQ.P 32(R1), (F9, F10)
+	WORD    $0x6e49ed04 // bfmmla v4.4s, v8.8h, v9.8h
+	WORD    $0x6e4aed05 // bfmmla v5.4s, v8.8h, v10.8h
+	FLDPQ.P 32(R1), (F11, F12)
+	WORD    $0x6e4bed06 // bfmmla v6.4s, v8.8h, v11.8h
+	WORD    $0x6e4ced07 // bfmmla v7.4s, v8.8h, v12.8h
+	SUBS    $1, R0, R0
+	BNE     steps3
+	VZIP1   V1.D2, V0.D2, V8.D2
+	VZIP2   V1.D2, V0.D2, V1.D2
+	VZIP1   V3.D2, V2.D2, V0.D2
+	VZIP2   V3.D2, V2.D2, V3.D2
+	VZIP1   V5.D2, V4.D2, V2.D2
+	VZIP2   V5.D2, V4.D2, V5.D2
+	VZIP1   V7.D2, V6.D2, V4.D2
+	VZIP2   V7.D2, V6.D2, V7.D2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set4
+	FLDPQ   (R3), (F6, F9)
+	FLDPQ   32(R3), (F10, F11)
+	WORD    $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD    $0x4e20d520 // fadd v0.4s, v9.4s, v0.4s
+	WORD    $0x4e22d542 // fadd v2.4s, v10.4s, v2.4s
+	WORD    $0x4e24d564 // fadd v4.4s, v11.4s, v4.4s
+	FLDPQ   (R6), (F6, F9)
+	FLDPQ   32(R6), (F10, F11)
+	WORD    $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	WORD    $0x4e23d523 // fadd v3.4s, v9.4s, v3.4s
+	WORD    $0x4e25d545 // fadd v5.4s, v10.4s, v5.4s
+	WORD    $0x4e27d567 // fadd v7.4s, v11.4s, v7.4s
+set4:
+	FSTPQ   (F8, F0), (R3)
+	FSTPQ   (F2, F4), 32(R3)
+	FSTPQ   (F1, F3), (R6)
+	FSTPQ   (F5, F7), 32(R6)
+	RET
+
+// func tile3NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile3NEONBF16(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R6
+	LSL     $2, R6, R6
+	ADD     R6, R3, R7
+	ADD     R6, R7, R8
+	PRFM    (R3), PLDL1KEEP
 	PRFM    (R7), PLDL1KEEP
 	PRFM    (R8), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	VEOR    V12.B16, V12.B16, V12.B16
+	VEOR    V13.B16, V13.B16, V13.B16
+	VEOR    V14.B16, V14.B16, V14.B16
+	VEOR    V15.B16, V15.B16, V15.B16
+steps5:
+	FMOVD.P 8(R2), F16
+	VLD1.P  8(R4), V16.D[1]
+	FMOVD.P 8(R5), F17
+	FLDPQ.P 32(R1), (F18, F19)
+	WORD    $0x6e52ee00 // bfmmla v0.4s, v16.8h, v18.8h
+	WORD    $0x6e53ee01 // bfmmla v1.4s, v16.8h, v19.8h
+	WORD    $0x6e52ee28 // bfmmla v8.4s, v17.8h, v18.8h
+	WORD    $0x6e53ee29 // bfmmla v9.4s, v17.8h, v19.8h
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x6e54ee02 // bfmmla v2.4s, v16.8h, v20.8h
+	WORD    $0x6e55ee03 // bfmmla v3.4s, v16.8h, v21.8h
+	WORD    $0x6e54ee2a // bfmmla v10.4s, v17.8h, v20.8h
+	WORD    $0x6e55ee2b // bfmmla v11.4s, v17.8h, v21.8h
+	FLDPQ.P 32(R1), (F18, F19)
+	WORD    $0x6e52ee04 // bfmmla v4.4s, v16.8h, v18.8h
+	WORD    $0x6e53ee05 // bfmmla v5.4s, v16.8h, v19.8h
+	WORD    $0x6e52ee2c // bfmmla v12.4s, v17.8h, v18.8h
+	WORD    $0x6e53ee2d // bfmmla v13.4s, v17.8h, v19.8h
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x6e54ee06 // bfmmla v6.4s, v16.8h, v20.8h
+	WORD    $0x6e55ee07 // bfmmla v7.4s, v16.8h, v21.8h
+	WORD    $0x6e54ee2e // bfmmla v14.4s, v17.8h, v20.8h
+	WORD    $0x6e55ee2f // bfmmla v15.4s, v17.8h, v21.8h
+	SUBS    $1, R0, R0
+	BNE     steps5
+	VZIP1   V1.D2, V0.D2, V16.D2
+	VZIP2   V1.D2, V0.D2, V1.D2
+	VZIP1   V3.D2, V2.D2, V0.D2
+	VZIP2   V3.D2, V2.D2, V3.D2
+	VZIP1   V5.D2, V4.D2, V2.D2
+	VZIP2   V5.D2, V4.D2, V5.D2
+	VZIP1   V7.D2, V6.D2, V4.D2
+	VZIP2   V7.D2, V6.D2, V7.D2
+	VZIP1   V9.D2, V8.D2, V6.D2
+	VZIP2   V9.D2, V8.D2, V9.D2
+	VZIP1   V11.D2, V10.D2, V8.D2
+	VZIP2   V11.D2, V10.D2, V11.D2
+	VZIP1   V13.D2, V12.D2, V10.D2
+	VZIP2   V13.D2, V12.D2, V13.D2
+	VZIP1   V15.D2, V14.D2, V12.D2
+	VZIP2   V15.D2, V14.D2, V15.D2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set6
+	FLDPQ   (R3), (F14, F17)
+	FLDPQ   32(R3), (F18, F19)
+	WORD    $0x4e30d5d0 // fadd v16.4s, v14.4s, v16.4s
+	WORD    $0x4e20d620 // fadd v0.4s, v17.4s, v0.4s
+	WORD    $0x4e22d642 // fadd v2.4s, v18.4s, v2.4s
+	WORD    $0x4e24d664 // fadd v4.4s, v19.4s, v4.4s
+	FLDPQ   (R7), (F14, F17)
+	FLDPQ   32(R7), (F18, F19)
+	WORD    $0x4e21d5c1 // fadd v1.4s, v14.4s, v1.4s
+	WORD    $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	WORD    $0x4e25d645 // fadd v5.4s, v18.4s, v5.4s
+	WORD    $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	FLDPQ   (R8), (F14, F17)
+	FLDPQ   32(R8), (F18, F19)
+	WORD    $0x4e26d5c6 // fadd v6.4s, v14.4s, v6.4s
+	WORD    $0x4e28d628 // fadd v8.4s, v17.4s, v8.4s
+	WORD    $0x4e2ad64a // fadd v10.4s, v18.4s, v10.4s
+	WORD    $0x4e2cd66c // fadd v12.4s, v19.4s, v12.4s
+set6:
+	FSTPQ   (F16, F0), (R3)
+	FSTPQ   (F2, F4), 32(R3)
+	FSTPQ   (F1, F3), (R7)
+	FSTPQ   (F5, F7), 32(R7)
+	FSTPQ   (F6, F8), (R8)
+	FSTPQ   (F10, F12), 32(R8)
+	RET
+
+// func tile4NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile4NEONBF16(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R7
+	LSL     $2, R7, R7
+	ADD     R7, R3, R8
+	ADD     R7, R8, R9
+	ADD     R7, R9, R10
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R8), PLDL1KEEP
 	PRFM    (R9), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	VEOR    V12.B16, V12.B16, V12.B16
+	VEOR    V13.B16, V13.B16, V13.B16
+	VEOR    V14.B16, V14.B16, V14.B16
+	VEOR    V15.B16, V15.B16, V15.B16
+steps7:
+	FMOVD.P 8(R2), F16
+	VLD1.P  8(R4), V16.D[1]
+	FMOVD.P 8(R5), F17
+	VLD1.P  8(R6), V17.D[1]
+	FLDPQ.P 32(R1), (F18, F19)
+	WORD    $0x6e52ee00 // bfmmla v0.4s, v16.8h, v18.8h
+	WORD    $0x6e53ee01 // bfmmla v1.4s, v16.8h, v19.8h
+	WORD    $0x6e52ee28 // bfmmla v8.4s, v17.8h, v18.8h
+	WORD    $0x6e53ee29 // bfmmla v9.4s, v17.8h, v19.8h
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x6e54ee02 // bfmmla v2.4s, v16.8h, v20.8h
+	WORD    $0x6e55ee03 // bfmmla v3.4s, v16.8h, v21.8h
+	WORD    $0x6e54ee2a // bfmmla v10.4s, v17.8h, v20.8h
+	WORD    $0x6e55ee2b // bfmmla v11.4s, v17.8h, v21.8h
+	FLDPQ.P 32(R1), (F18, F19)
+	WORD    $0x6e52ee04 // bfmmla v4.4s, v16.8h, v18.8h
+	WORD    $0x6e53ee05 // bfmmla v5.4s, v16.8h, v19.8h
+	WORD    $0x6e52ee2c // bfmmla v12.4s, v17.8h, v18.8h
+	WORD    $0x6e53ee2d // bfmmla v13.4s, v17.8h, v19.8h
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x6e54ee06 // bfmmla v6.4s, v16.8h, v20.8h
+	WORD    $0x6e55ee07 // bfmmla v7.4s, v16.8h, v21.8h
+	WORD    $0x6e54ee2e // bfmmla v14.4s, v17.8h, v20.8h
+	WORD    $0x6e55ee2f // bfmmla v15.4s, v17.8h, v21.8h
+	SUBS    $1, R0, R0
+	BNE     steps7
+	VZIP1   V1.D2, V0.D2, V16.D2
+	VZIP2   V1.D2, V0.D2, V1.D2
+	VZIP1   V3.D2, V2.D2, V0.D2
+	VZIP2   V3.D2, V2.D2, V3.D2
+	VZIP1   V5.D2, V4.D2, V2.D2
+	VZIP2   V5.D2, V4.D2, V5.D2
+	VZIP1   V7.D2, V6.D2, V4.D2
+	VZIP2   V7.D2, V6.D2, V7.D2
+	VZIP1   V9.D2, V8.D2, V6.D2
+	VZIP2   V9.D2, V8.D2, V9.D2
+	VZIP1   V11.D2, V10.D2, V8.D2
+	VZIP2   V11.D2, V10.D2, V11.D2
+	VZIP1   V13.D2, V12.D2, V10.D2
+	VZIP2   V13.D2, V12.D2, V13.D2
+	VZIP1   V15.D2, V14.D2, V12.D2
+	VZIP2   V15.D2, V14.D2, V15.D2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set8
+	FLDPQ   (R3), (F14, F17)
+	FLDPQ   32(R3), (F18, F19)
+	WORD    $0x4e30d5d0 // fadd v16.4s, v14.4s, v16.4s
+	WORD    $0x4e20d620 // fadd v0.4s, v17.4s, v0.4s
+	WORD    $0x4e22d642 // fadd v2.4s, v18.4s, v2.4s
+	WORD    $0x4e24d664 // fadd v4.4s, v19.4s, v4.4s
+	FLDPQ   (R8), (F14, F17)
+	FLDPQ   32(R8), (F18, F19)
+	WORD    $0x4e21d5c1 // fadd v1.4s, v14.4s, v1.4s
+	WORD    $0x4e23d623 // fadd v3.4s, v17.4s, v3.4s
+	WORD    $0x4e25d645 // fadd v5.4s, v18.4s, v5.4s
+	WORD    $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	FLDPQ   (R9), (F14, F17)
+	FLDPQ   32(R9), (F18, F19)
+	WORD    $0x4e26d5c6 // fadd v6.4s, v14.4s, v6.4s
+	WORD    $0x4e28d628 // fadd v8.4s, v17.4s, v8.4s
+	WORD    $0x4e2ad64a // fadd v10.4s, v18.4s, v10.4s
+	WORD    $0x4e2cd66c // fadd v12.4s, v19.4s, v12.4s
+	FLDPQ   (R10), (F14, F17)
+	FLDPQ   32(R10), (F18, F19)
+	WORD    $0x4e29d5c9 // fadd v9.4s, v14.4s, v9.4s
+	WORD    $0x4e2bd62b // fadd v11.4s, v17.4s, v11.4s
+	WORD    $0x4e2dd64d // fadd v13.4s, v18.4s, v13.4s
+	WORD    $0x4e2fd66f // fadd v15.4s, v19.4s, v15.4s
+set8:
+	FSTPQ   (F16, F0), (R3)
+	FSTPQ   (F2, F4), 32(R3)
+	FSTPQ   (F1, F3), (R8)
+	FSTPQ   (F5, F7), 32(R8)
+	FSTPQ   (F6, F8), (R9)
+	FSTPQ   (F10, F12), 32(R9)
+	FSTPQ   (F9, F11), (R10)
+	FSTPQ   (F13, F15), 32(R10)
+	RET
+
+// func tile5NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile5NEONBF16(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	ADD     R3, R6, R7
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R8
+	LSL     $2, R8, R8
+	ADD     R8, R3, R9
+	ADD     R8, R9, R10
+	ADD     R8, R10, R11
+	ADD     R8, R11, R12
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R9), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	PRFM    (R11), PLDL1KEEP
+	PRFM    (R12), PLDL1KEEP
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -47,31 +395,34 @@ TEXT ·tileNEONBF16(SB), NOSPLIT, $0-41
 	VEOR    V21.B16, V21.B16, V21.B16
 	VEOR    V22.B16, V22.B16, V22.B16
 	VEOR    V23.B16, V23.B16, V23.B16
-steps1:
-	FLDPQ.P 32(R1), (F24, F25)
-	FMOVQ.P 16(R1), F26
-	FLDPQ.P 32(R2), (F27, F28)
+steps9:
+	FMOVD.P 8(R2), F24
+	VLD1.P  8(R4), V24.D[1]
+	FMOVD.P 8(R5), F25
+	VLD1.P  8(R6), V25.D[1]
+	FMOVD.P 8(R7), F26
+	FLDPQ.P 32(R1), (F27, F28)
 	WORD    $0x6e5bef00 // bfmmla v0.4s, v24.8h, v27.8h
 	WORD    $0x6e5cef01 // bfmmla v1.4s, v24.8h, v28.8h
 	WORD    $0x6e5bef28 // bfmmla v8.4s, v25.8h, v27.8h
 	WORD    $0x6e5cef29 // bfmmla v9.4s, v25.8h, v28.8h
 	WORD    $0x6e5bef50 // bfmmla v16.4s, v26.8h, v27.8h
 	WORD    $0x6e5cef51 // bfmmla v17.4s, v26.8h, v28.8h
-	FLDPQ.P 32(R2), (F29, F30)
+	FLDPQ.P 32(R1), (F29, F30)
 	WORD    $0x6e5def02 // bfmmla v2.4s, v24.8h, v29.8h
 	WORD    $0x6e5eef03 // bfmmla v3.4s, v24.8h, v30.8h
 	WORD    $0x6e5def2a // bfmmla v10.4s, v25.8h, v29.8h
 	WORD    $0x6e5eef2b // bfmmla v11.4s, v25.8h, v30.8h
 	WORD    $0x6e5def52 // bfmmla v18.4s, v26.8h, v29.8h
 	WORD    $0x6e5eef53 // bfmmla v19.4s, v26.8h, v30.8h
-	FLDPQ.P 32(R2), (F27, F28)
+	FLDPQ.P 32(R1), (F27, F28)
 	WORD    $0x6e5bef04 // bfmmla v4.4s, v24.8h, v27.8h
 	WORD    $0x6e5cef05 // bfmmla v5.4s, v24.8h, v28.8h
 	WORD    $0x6e5bef2c // bfmmla v12.4s, v25.8h, v27.8h
 	WORD    $0x6e5cef2d // bfmmla v13.4s, v25.8h, v28.8h
 	WORD    $0x6e5bef54 // bfmmla v20.4s, v26.8h, v27.8h
 	WORD    $0x6e5cef55 // bfmmla v21.4s, v26.8h, v28.8h
-	FLDPQ.P 32(R2), (F29, F30)
+	FLDPQ.P 32(R1), (F29, F30)
 	WORD    $0x6e5def06 // bfmmla v6.4s, v24.8h, v29.8h
 	WORD    $0x6e5eef07 // bfmmla v7.4s, v24.8h, v30.8h
 	WORD    $0x6e5def2e // bfmmla v14.4s, v25.8h, v29.8h
@@ -79,7 +430,7 @@ steps1:
 	WORD    $0x6e5def56 // bfmmla v22.4s, v26.8h, v29.8h
 	WORD    $0x6e5eef57 // bfmmla v23.4s, v26.8h, v30.8h
 	SUBS    $1, R0, R0
-	BNE     steps1
+	BNE     steps9
 	VZIP1   V1.D2, V0.D2, V24.D2
 	VZIP2   V1.D2, V0.D2, V1.D2
 	VZIP1   V3.D2, V2.D2, V0.D2
@@ -104,65 +455,221 @@ steps1:
 	VZIP2   V21.D2, V20.D2, V21.D2
 	VZIP1   V23.D2, V22.D2, V20.D2
 	VZIP2   V23.D2, V22.D2, V23.D2
-	MOVBU   accumulate+40(FP), R0
-	CBZ     R0, set2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set10
 	FLDPQ   (R3), (F22, F25)
 	FLDPQ   32(R3), (F26, F27)
 	WORD    $0x4e38d6d8 // fadd v24.4s, v22.4s, v24.4s
 	WORD    $0x4e20d720 // fadd v0.4s, v25.4s, v0.4s
 	WORD    $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD    $0x4e24d764 // fadd v4.4s, v27.4s, v4.4s
-	FLDPQ   (R5), (F22, F25)
-	FLDPQ   32(R5), (F26, F27)
+	FLDPQ   (R9), (F22, F25)
+	FLDPQ   32(R9), (F26, F27)
 	WORD    $0x4e21d6c1 // fadd v1.4s, v22.4s, v1.4s
 	WORD    $0x4e23d723 // fadd v3.4s, v25.4s, v3.4s
 	WORD    $0x4e25d745 // fadd v5.4s, v26.4s, v5.4s
 	WORD    $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FLDPQ   (R6), (F22, F25)
-	FLDPQ   32(R6), (F26, F27)
+	FLDPQ   (R10), (F22, F25)
+	FLDPQ   32(R10), (F26, F27)
 	WORD    $0x4e26d6c6 // fadd v6.4s, v22.4s, v6.4s
 	WORD    $0x4e28d728 // fadd v8.4s, v25.4s, v8.4s
 	WORD    $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD    $0x4e2cd76c // fadd v12.4s, v27.4s, v12.4s
-	FLDPQ   (R7), (F22, F25)
-	FLDPQ   32(R7), (F26, F27)
+	FLDPQ   (R11), (F22, F25)
+	FLDPQ   32(R11), (F26, F27)
 	WORD    $0x4e29d6c9 // fadd v9.4s, v22.4s, v9.4s
 	WORD    $0x4e2bd72b // fadd v11.4s, v25.4s, v11.4s
 	WORD    $0x4e2dd74d // fadd v13.4s, v26.4s, v13.4s
 	WORD    $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
-	FLDPQ   (R8), (F22, F25)
-	FLDPQ   32(R8), (F26, F27)
+	FLDPQ   (R12), (F22, F25)
+	FLDPQ   32(R12), (F26, F27)
 	WORD    $0x4e2ed6ce // fadd v14.4s, v22.4s, v14.4s
 	WORD    $0x4e30d730 // fadd v16.4s, v25.4s, v16.4s
 	WORD    $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
 	WORD    $0x4e34d774 // fadd v20.4s, v27.4s, v20.4s
-	FLDPQ   (R9), (F22, F25)
-	FLDPQ   32(R9), (F26, F27)
+set10:
+	FSTPQ   (F24, F0), (R3)
+	FSTPQ   (F2, F4), 32(R3)
+	FSTPQ   (F1, F3), (R9)
+	FSTPQ   (F5, F7), 32(R9)
+	FSTPQ   (F6, F8), (R10)
+	FSTPQ   (F10, F12), 32(R10)
+	FSTPQ   (F9, F11), (R11)
+	FSTPQ   (F13, F15), 32(R11)
+	FSTPQ   (F14, F16), (R12)
+	FSTPQ   (F18, F20), 32(R12)
+	RET
+
+// func tile6NEONBF16(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile6NEONBF16(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	ADD     R3, R6, R7
+	ADD     R3, R7, R8
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R9
+	LSL     $2, R9, R9
+	ADD     R9, R3, R10
+	ADD     R9, R10, R11
+	ADD     R9, R11, R12
+	ADD     R9, R12, R13
+	ADD     R9, R13, R14
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	PRFM    (R11), PLDL1KEEP
+	PRFM    (R12), PLDL1KEEP
+	PRFM    (R13), PLDL1KEEP
+	PRFM    (R14), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	VEOR    V12.B16, V12.B16, V12.B16
+	VEOR    V13.B16, V13.B16, V13.B16
+	VEOR    V14.B16, V14.B16, V14.B16
+	VEOR    V15.B16, V15.B16, V15.B16
+	VEOR    V16.B16, V16.B16, V16.B16
+	VEOR    V17.B16, V17.B16, V17.B16
+	VEOR    V18.B16, V18.B16, V18.B16
+	VEOR    V19.B16, V19.B16, V19.B16
+	VEOR    V20.B16, V20.B16, V20.B16
+	VEOR    V21.B16, V21.B16, V21.B16
+	VEOR    V22.B16, V22.B16, V22.B16
+	VEOR    V23.B16, V23.B16, V23.B16
+steps11:
+	FMOVD.P 8(R2), F24
+	VLD1.P  8(R4), V24.D[1]
+	FMOVD.P 8(R5), F25
+	VLD1.P  8(R6), V25.D[1]
+	FMOVD.P 8(R7), F26
+	VLD1.P  8(R8), V26.D[1]
+	FLDPQ.P 32(R1), (F27, F28)
+	WORD    $0x6e5bef00 // bfmmla v0.4s, v24.8h, v27.8h
+	WORD    $0x6e5cef01 // bfmmla v1.4s, v24.8h, v28.8h
+	WORD    $0x6e5bef28 // bfmmla v8.4s, v25.8h, v27.8h
+	WORD    $0x6e5cef29 // bfmmla v9.4s, v25.8h, v28.8h
+	WORD    $0x6e5bef50 // bfmmla v16.4s, v26.8h, v27.8h
+	WORD    $0x6e5cef51 // bfmmla v17.4s, v26.8h, v28.8h
+	FLDPQ.P 32(R1), (F29, F30)
+	WORD    $0x6e5def02 // bfmmla v2.4s, v24.8h, v29.8h
+	WORD    $0x6e5eef03 // bfmmla v3.4s, v24.8h, v30.8h
+	WORD    $0x6e5def2a // bfmmla v10.4s, v25.8h, v29.8h
+	WORD    $0x6e5eef2b // bfmmla v11.4s, v25.8h, v30.8h
+	WORD    $0x6e5def52 // bfmmla v18.4s, v26.8h, v29.8h
+	WORD    $0x6e5eef53 // bfmmla v19.4s, v26.8h, v30.8h
+	FLDPQ.P 32(R1), (F27, F28)
+	WORD    $0x6e5bef04 // bfmmla v4.4s, v24.8h, v27.8h
+	WORD    $0x6e5cef05 // bfmmla v5.4s, v24.8h, v28.8h
+	WORD    $0x6e5bef2c // bfmmla v12.4s, v25.8h, v27.8h
+	WORD    $0x6e5cef2d // bfmmla v13.4s, v25.8h, v28.8h
+	WORD    $0x6e5bef54 // bfmmla v20.4s, v26.8h, v27.8h
+	WORD    $0x6e5cef55 // bfmmla v21.4s, v26.8h, v28.8h
+	FLDPQ.P 32(R1), (F29, F30)
+	WORD    $0x6e5def06 // bfmmla v6.4s, v24.8h, v29.8h
+	WORD    $0x6e5eef07 // bfmmla v7.4s, v24.8h, v30.8h
+	WORD    $0x6e5def2e // bfmmla v14.4s, v25.8h, v29.8h
+	WORD    $0x6e5eef2f // bfmmla v15.4s, v25.8h, v30.8h
+	WORD    $0x6e5def56 // bfmmla v22.4s, v26.8h, v29.8h
+	WORD    $0x6e5eef57 // bfmmla v23.4s, v26.8h, v30.8h
+	SUBS    $1, R0, R0
+	BNE     steps11
+	VZIP1   V1.D2, V0.D2, V24.D2
+	VZIP2   V1.D2, V0.D2, V1.D2
+	VZIP1   V3.D2, V2.D2, V0.D2
+	VZIP2   V3.D2, V2.D2, V3.D2
+	VZIP1   V5.D2, V4.D2, V2.D2
+	VZIP2   V5.D2, V4.D2, V5.D2
+	VZIP1   V7.D2, V6.D2, V4.D2
+	VZIP2   V7.D2, V6.D2, V7.D2
+	VZIP1   V9.D2, V8.D2, V6.D2
+	VZIP2   V9.D2, V8.D2, V9.D2
+	VZIP1   V11.D2, V10.D2, V8.D2
+	VZIP2   V11.D2, V10.D2, V11.D2
+	VZIP1   V13.D2, V12.D2, V10.D2
+	VZIP2   V13.D2, V12.D2, V13.D2
+	VZIP1   V15.D2, V14.D2, V12.D2
+	VZIP2   V15.D2, V14.D2, V15.D2
+	VZIP1   V17.D2, V16.D2, V14.D2
+	VZIP2   V17.D2, V16.D2, V17.D2
+	VZIP1   V19.D2, V18.D2, V16.D2
+	VZIP2   V19.D2, V18.D2, V19.D2
+	VZIP1   V21.D2, V20.D2, V18.D2
+	VZIP2   V21.D2, V20.D2, V21.D2
+	VZIP1   V23.D2, V22.D2, V20.D2
+	VZIP2   V23.D2, V22.D2, V23.D2
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set12
+	FLDPQ   (R3), (F22, F25)
+	FLDPQ   32(R3), (F26, F27)
+	WORD    $0x4e38d6d8 // fadd v24.4s, v22.4s, v24.4s
+	WORD    $0x4e20d720 // fadd v0.4s, v25.4s, v0.4s
+	WORD    $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
+	WORD    $0x4e24d764 // fadd v4.4s, v27.4s, v4.4s
+	FLDPQ   (R10), (F22, F25)
+	FLDPQ   32(R10), (F26, F27)
+	WORD    $0x4e21d6c1 // fadd v1.4s, v22.4s, v1.4s
+	WORD    $0x4e23d723 // fadd v3.4s, v25.4s, v3.4s
+	WORD    $0x4e25d745 // fadd v5.4s, v26.4s, v5.4s
+	WORD    $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
+	FLDPQ   (R11), (F22, F25)
+	FLDPQ   32(R11), (F26, F27)
+	WORD    $0x4e26d6c6 // fadd v6.4s, v22.4s, v6.4s
+	WORD    $0x4e28d728 // fadd v8.4s, v25.4s, v8.4s
+	WORD    $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
+	WORD    $0x4e2cd76c // fadd v12.4s, v27.4s, v12.4s
+	FLDPQ   (R12), (F22, F25)
+	FLDPQ   32(R12), (F26, F27)
+	WORD    $0x4e29d6c9 // fadd v9.4s, v22.4s, v9.4s
+	WORD    $0x4e2bd72b // fadd v11.4s, v25.4s, v11.4s
+	WORD    $0x4e2dd74d // fadd v13.4s, v26.4s, v13.4s
+	WORD    $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
+	FLDPQ   (R13), (F22, F25)
+	FLDPQ   32(R13), (F26, F27)
+	WORD    $0x4e2ed6ce // fadd v14.4s, v22.4s, v14.4s
+	WORD    $0x4e30d730 // fadd v16.4s, v25.4s, v16.4s
+	WORD    $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
+	WORD    $0x4e34d774 // fadd v20.4s, v27.4s, v20.4s
+	FLDPQ   (R14), (F22, F25)
+	FLDPQ   32(R14), (F26, F27)
 	WORD    $0x4e31d6d1 // fadd v17.4s, v22.4s, v17.4s
 	WORD    $0x4e33d733 // fadd v19.4s, v25.4s, v19.4s
 	WORD    $0x4e35d755 // fadd v21.4s, v26.4s, v21.4s
 	WORD    $0x4e37d777 // fadd v23.4s, v27.4s, v23.4s
-set2:
+set12:
 	FSTPQ   (F24, F0), (R3)
 	FSTPQ   (F2, F4), 32(R3)
-	FSTPQ   (F1, F3), (R5)
-	FSTPQ   (F5, F7), 32(R5)
-	FSTPQ   (F6, F8), (R6)
-	FSTPQ   (F10, F12), 32(R6)
-	FSTPQ   (F9, F11), (R7)
-	FSTPQ   (F13, F15), 32(R7)
-	FSTPQ   (F14, F16), (R8)
-	FSTPQ   (F18, F20), 32(R8)
-	FSTPQ   (F17, F19), (R9)
-	FSTPQ   (F21, F23), 32(R9)
+	FSTPQ   (F1, F3), (R10)
+	FSTPQ   (F5, F7), 32(R10)
+	FSTPQ   (F6, F8), (R11)
+	FSTPQ   (F10, F12), 32(R11)
+	FSTPQ   (F9, F11), (R12)
+	FSTPQ   (F13, F15), 32(R12)
+	FSTPQ   (F14, F16), (R13)
+	FSTPQ   (F18, F20), 32(R13)
+	FSTPQ   (F17, F19), (R14)
+	FSTPQ   (F21, F23), 32(R14)
 	RET
 
-// func seal16NEONBF16(dst, src *float32, k int)
-TEXT ·seal16NEONBF16(SB), NOSPLIT, $0-24
+// func sealNEONBF16(dst, src *float32, k int)
+TEXT ·sealNEONBF16(SB), NOSPLIT, $0-24
 	MOVD    dst+0(FP), R0
 	MOVD    src+8(FP), R1
 	MOVD    k+16(FP), R2
-steps3:
+steps13:
 	FMOVQ   (R1), F0
 	FMOVQ   64(R1), F1
 	FMOVQ   128(R1), F2
@@ -176,8 +683,8 @@ steps3:
 	VZIP2   V6.D2, V4.D2, V2.D2
 	VZIP2   V7.D2, V5.D2, V3.D2
 	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x0ea16845 // bfcvtn v5.4h, v2.4s
+	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x4ea16865 // bfcvtn2 v5.8h, v3.4s
 	FSTPQ   (F4, F5), (R0)
 	FMOVQ   16(R1), F0
@@ -193,8 +700,8 @@ steps3:
 	VZIP2   V6.D2, V4.D2, V2.D2
 	VZIP2   V7.D2, V5.D2, V3.D2
 	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x0ea16845 // bfcvtn v5.4h, v2.4s
+	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x4ea16865 // bfcvtn2 v5.8h, v3.4s
 	FSTPQ   (F4, F5), 32(R0)
 	FMOVQ   32(R1), F0
@@ -210,8 +717,8 @@ steps3:
 	VZIP2   V6.D2, V4.D2, V2.D2
 	VZIP2   V7.D2, V5.D2, V3.D2
 	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x0ea16845 // bfcvtn v5.4h, v2.4s
+	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x4ea16865 // bfcvtn2 v5.8h, v3.4s
 	FSTPQ   (F4, F5), 64(R0)
 	FMOVQ   48(R1), F0
@@ -227,56 +734,50 @@ steps3:
 	VZIP2   V6.D2, V4.D2, V2.D2
 	VZIP2   V7.D2, V5.D2, V3.D2
 	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x0ea16845 // bfcvtn v5.4h, v2.4s
+	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
 	WORD    $0x4ea16865 // bfcvtn2 v5.8h, v3.4s
 	FSTPQ   (F4, F5), 96(R0)
 	ADD     $256, R1, R1
 	ADD     $128, R0, R0
 	SUBS    $1, R2, R2
-	BNE     steps3
+	BNE     steps13
 	RET
 
-// func seal6NEONBF16(dst, src *float32, k int)
-TEXT ·seal6NEONBF16(SB), NOSPLIT, $0-24
+// func sealRowNEONBF16(dst, src *float32, k int)
+TEXT ·sealRowNEONBF16(SB), NOSPLIT, $0-24
 	MOVD    dst+0(FP), R0
 	MOVD    src+8(FP), R1
 	MOVD    k+16(FP), R2
-steps4:
-	FMOVQ   (R1), F0
-	FMOVQ   24(R1), F1
-	FMOVQ   48(R1), F2
-	FMOVQ   72(R1), F3
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
-	WORD    $0x0ea16845 // bfcvtn v5.4h, v2.4s
-	WORD    $0x4ea16865 // bfcvtn2 v5.8h, v3.4s
-	FSTPQ   (F4, F5), (R0)
-	FMOVD   16(R1), F0
-	FMOVD   40(R1), F1
-	FMOVD   64(R1), F2
-	FMOVD   88(R1), F3
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	WORD    $0x0ea16804 // bfcvtn v4.4h, v0.4s
-	WORD    $0x4ea16824 // bfcvtn2 v4.8h, v1.4s
-	FMOVQ   F4, 32(R0)
-	ADD     $96, R1, R1
-	ADD     $48, R0, R0
+	SUBS    $4, R2, R2
+	BLT     next15
+loop14:
+	FLDPQ   (R1), (F0, F1)
+	FLDPQ   32(R1), (F2, F3)
+	WORD    $0x0ea16800 // bfcvtn v0.4h, v0.4s
+	FMOVD   F0, (R0)
+	WORD    $0x0ea16821 // bfcvtn v1.4h, v1.4s
+	FMOVD   F1, 8(R0)
+	WORD    $0x0ea16842 // bfcvtn v2.4h, v2.4s
+	FMOVD   F2, 16(R0)
+	WORD    $0x0ea16863 // bfcvtn v3.4h, v3.4s
+	FMOVD   F3, 24(R0)
+	ADD     $64, R1, R1
+	ADD     $32, R0, R0
+	SUBS    $4, R2, R2
+	BGE     loop14
+next15:
+	ADD     $4, R2, R2
 	SUBS    $1, R2, R2
-	BNE     steps4
+	BLT     next17
+loop16:
+	FMOVQ   (R1), F0
+	WORD    $0x0ea16800 // bfcvtn v0.4h, v0.4s
+	FMOVD   F0, (R0)
+	ADD     $16, R1, R1
+	ADD     $8, R0, R0
+	SUBS    $1, R2, R2
+	BGE     loop16
+next17:
+	ADD     $1, R2, R2
 	RET

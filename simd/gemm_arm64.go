@@ -4,27 +4,47 @@
 
 package simd
 
-// tileNEON is Tile.Run for 6×16 and k ≥ 1.
+// tile1NEON is Tile.Run for 1×16 and k ≥ 1.
 //
 //go:noescape
-func tileNEON(k int, a, b, c *float32, ldc int, accumulate bool)
+func tile1NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
 
-// packRows16NEON is Tile.PackRows for panels 16 wide, k ≥ 1 and panels ≥ 1.
+// tile2NEON is Tile.Run for 2×16 and k ≥ 1.
+//
+//go:noescape
+func tile2NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile3NEON is Tile.Run for 3×16 and k ≥ 1.
+//
+//go:noescape
+func tile3NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile4NEON is Tile.Run for 4×16 and k ≥ 1.
+//
+//go:noescape
+func tile4NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile5NEON is Tile.Run for 5×16 and k ≥ 1.
+//
+//go:noescape
+func tile5NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// tile6NEON is Tile.Run for 6×16 and k ≥ 1.
+//
+//go:noescape
+func tile6NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+
+// packRows16NEON is Tile.PackRows for k ≥ 1 and panels ≥ 1.
 //
 //go:noescape
 func packRows16NEON(dst *float32, panel int, src *float32, stride, k, panels int)
 
-// packRows6NEON is Tile.PackRows for panels 6 wide, k ≥ 1 and panels ≥ 1.
+// transpose8NEON sets dst[j*ldd+i] = src[i*lds+j] for i < 8 and j < cols, a multiple of 4, cols ≥ 4.
 //
 //go:noescape
-func packRows6NEON(dst *float32, panel int, src *float32, stride, k, panels int)
+func transpose8NEON(dst *float32, ldd int, src *float32, lds, cols int)
 
-// packCols16NEON sets dst[p*16+i] = src[i*stride+p] for i < 16 and p < k, a multiple of 4, k ≥ 4.
+// transpose4NEON sets dst[j*ldd+i] = src[i*lds+j] for i < 4 and j < cols, a multiple of 4, cols ≥ 4.
 //
 //go:noescape
-func packCols16NEON(dst, src *float32, stride, k int)
-
-// packCols6NEON sets dst[p*6+i] = src[i*stride+p] for i < 6 and p < k, a multiple of 4, k ≥ 4.
-//
-//go:noescape
-func packCols6NEON(dst, src *float32, stride, k int)
+func transpose4NEON(dst *float32, ldd int, src *float32, lds, cols int)

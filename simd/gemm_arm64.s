@@ -4,25 +4,772 @@
 
 #include "textflag.h"
 
-// func tileNEON(k int, a, b, c *float32, ldc int, accumulate bool)
-TEXT ·tileNEON(SB), NOSPLIT, $0-41
+// func tile1NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile1NEON(SB), NOSPLIT, $0-49
 	MOVD    k+0(FP), R0
-	MOVD    a+8(FP), R1
-	MOVD    b+16(FP), R2
-	MOVD    c+24(FP), R3
-	MOVD    ldc+32(FP), R4
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R4
 	LSL     $2, R4, R4
-	ADD     R4, R3, R5
-	ADD     R4, R5, R6
-	ADD     R4, R6, R7
-	ADD     R4, R7, R8
-	ADD     R4, R8, R9
 	PRFM    (R3), PLDL1KEEP
-	PRFM    (R5), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	SUBS    $4, R0, R0
+	BLT     next2
+loop1:
+	FMOVQ.P 16(R2), F4
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	WORD    $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	WORD    $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4fa410a0 // fmla v0.4s, v5.4s, v4.s[1]
+	WORD    $0x4fa410c1 // fmla v1.4s, v6.4s, v4.s[1]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD    $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8418a0 // fmla v0.4s, v5.4s, v4.s[2]
+	WORD    $0x4f8418c1 // fmla v1.4s, v6.4s, v4.s[2]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8418a2 // fmla v2.4s, v5.4s, v4.s[2]
+	WORD    $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
+	WORD    $0x4fa418c1 // fmla v1.4s, v6.4s, v4.s[3]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4fa418a2 // fmla v2.4s, v5.4s, v4.s[3]
+	WORD    $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop1
+next2:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next4
+loop3:
+	FMOVS.P 4(R2), F4
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	WORD    $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FLDPQ.P 32(R1), (F5, F6)
+	WORD    $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	WORD    $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop3
+next4:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set5
+	FLDPQ   (R3), (F4, F5)
+	FLDPQ   32(R3), (F6, F7)
+	WORD    $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD    $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD    $0x4e22d4c2 // fadd v2.4s, v6.4s, v2.4s
+	WORD    $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+set5:
+	FSTPQ   (F0, F1), (R3)
+	FSTPQ   (F2, F3), 32(R3)
+	RET
+
+// func tile2NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile2NEON(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R5
+	LSL     $2, R5, R5
+	ADD     R5, R3, R6
+	PRFM    (R3), PLDL1KEEP
 	PRFM    (R6), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	SUBS    $4, R0, R0
+	BLT     next7
+loop6:
+	FMOVQ.P 16(R2), F8
+	FMOVQ.P 16(R4), F9
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD    $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD    $0x4f891144 // fmla v4.4s, v10.4s, v9.s[0]
+	WORD    $0x4f891165 // fmla v5.4s, v11.4s, v9.s[0]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD    $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD    $0x4f891146 // fmla v6.4s, v10.4s, v9.s[0]
+	WORD    $0x4f891167 // fmla v7.4s, v11.4s, v9.s[0]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4fa81140 // fmla v0.4s, v10.4s, v8.s[1]
+	WORD    $0x4fa81161 // fmla v1.4s, v11.4s, v8.s[1]
+	WORD    $0x4fa91144 // fmla v4.4s, v10.4s, v9.s[1]
+	WORD    $0x4fa91165 // fmla v5.4s, v11.4s, v9.s[1]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4fa81142 // fmla v2.4s, v10.4s, v8.s[1]
+	WORD    $0x4fa81163 // fmla v3.4s, v11.4s, v8.s[1]
+	WORD    $0x4fa91146 // fmla v6.4s, v10.4s, v9.s[1]
+	WORD    $0x4fa91167 // fmla v7.4s, v11.4s, v9.s[1]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881940 // fmla v0.4s, v10.4s, v8.s[2]
+	WORD    $0x4f881961 // fmla v1.4s, v11.4s, v8.s[2]
+	WORD    $0x4f891944 // fmla v4.4s, v10.4s, v9.s[2]
+	WORD    $0x4f891965 // fmla v5.4s, v11.4s, v9.s[2]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881942 // fmla v2.4s, v10.4s, v8.s[2]
+	WORD    $0x4f881963 // fmla v3.4s, v11.4s, v8.s[2]
+	WORD    $0x4f891946 // fmla v6.4s, v10.4s, v9.s[2]
+	WORD    $0x4f891967 // fmla v7.4s, v11.4s, v9.s[2]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4fa81940 // fmla v0.4s, v10.4s, v8.s[3]
+	WORD    $0x4fa81961 // fmla v1.4s, v11.4s, v8.s[3]
+	WORD    $0x4fa91944 // fmla v4.4s, v10.4s, v9.s[3]
+	WORD    $0x4fa91965 // fmla v5.4s, v11.4s, v9.s[3]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4fa81942 // fmla v2.4s, v10.4s, v8.s[3]
+	WORD    $0x4fa81963 // fmla v3.4s, v11.4s, v8.s[3]
+	WORD    $0x4fa91946 // fmla v6.4s, v10.4s, v9.s[3]
+	WORD    $0x4fa91967 // fmla v7.4s, v11.4s, v9.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop6
+next7:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next9
+loop8:
+	FMOVS.P 4(R2), F8
+	FMOVS.P 4(R4), F9
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD    $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD    $0x4f891144 // fmla v4.4s, v10.4s, v9.s[0]
+	WORD    $0x4f891165 // fmla v5.4s, v11.4s, v9.s[0]
+	FLDPQ.P 32(R1), (F10, F11)
+	WORD    $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD    $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD    $0x4f891146 // fmla v6.4s, v10.4s, v9.s[0]
+	WORD    $0x4f891167 // fmla v7.4s, v11.4s, v9.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop8
+next9:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set10
+	FLDPQ   (R3), (F8, F9)
+	FLDPQ   32(R3), (F10, F11)
+	WORD    $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD    $0x4e21d521 // fadd v1.4s, v9.4s, v1.4s
+	WORD    $0x4e22d542 // fadd v2.4s, v10.4s, v2.4s
+	WORD    $0x4e23d563 // fadd v3.4s, v11.4s, v3.4s
+	FLDPQ   (R6), (F8, F9)
+	FLDPQ   32(R6), (F10, F11)
+	WORD    $0x4e24d504 // fadd v4.4s, v8.4s, v4.4s
+	WORD    $0x4e25d525 // fadd v5.4s, v9.4s, v5.4s
+	WORD    $0x4e26d546 // fadd v6.4s, v10.4s, v6.4s
+	WORD    $0x4e27d567 // fadd v7.4s, v11.4s, v7.4s
+set10:
+	FSTPQ   (F0, F1), (R3)
+	FSTPQ   (F2, F3), 32(R3)
+	FSTPQ   (F4, F5), (R6)
+	FSTPQ   (F6, F7), 32(R6)
+	RET
+
+// func tile3NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile3NEON(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R6
+	LSL     $2, R6, R6
+	ADD     R6, R3, R7
+	ADD     R6, R7, R8
+	PRFM    (R3), PLDL1KEEP
 	PRFM    (R7), PLDL1KEEP
 	PRFM    (R8), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	SUBS    $4, R0, R0
+	BLT     next12
+loop11:
+	FMOVQ.P 16(R2), F12
+	FMOVQ.P 16(R4), F13
+	FMOVQ.P 16(R5), F14
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD    $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD    $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD    $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD    $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	WORD    $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD    $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD    $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD    $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD    $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	WORD    $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4fac11e0 // fmla v0.4s, v15.4s, v12.s[1]
+	WORD    $0x4fac1201 // fmla v1.4s, v16.4s, v12.s[1]
+	WORD    $0x4fad11e4 // fmla v4.4s, v15.4s, v13.s[1]
+	WORD    $0x4fad1205 // fmla v5.4s, v16.4s, v13.s[1]
+	WORD    $0x4fae11e8 // fmla v8.4s, v15.4s, v14.s[1]
+	WORD    $0x4fae1209 // fmla v9.4s, v16.4s, v14.s[1]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4fac11e2 // fmla v2.4s, v15.4s, v12.s[1]
+	WORD    $0x4fac1203 // fmla v3.4s, v16.4s, v12.s[1]
+	WORD    $0x4fad11e6 // fmla v6.4s, v15.4s, v13.s[1]
+	WORD    $0x4fad1207 // fmla v7.4s, v16.4s, v13.s[1]
+	WORD    $0x4fae11ea // fmla v10.4s, v15.4s, v14.s[1]
+	WORD    $0x4fae120b // fmla v11.4s, v16.4s, v14.s[1]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c19e0 // fmla v0.4s, v15.4s, v12.s[2]
+	WORD    $0x4f8c1a01 // fmla v1.4s, v16.4s, v12.s[2]
+	WORD    $0x4f8d19e4 // fmla v4.4s, v15.4s, v13.s[2]
+	WORD    $0x4f8d1a05 // fmla v5.4s, v16.4s, v13.s[2]
+	WORD    $0x4f8e19e8 // fmla v8.4s, v15.4s, v14.s[2]
+	WORD    $0x4f8e1a09 // fmla v9.4s, v16.4s, v14.s[2]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c19e2 // fmla v2.4s, v15.4s, v12.s[2]
+	WORD    $0x4f8c1a03 // fmla v3.4s, v16.4s, v12.s[2]
+	WORD    $0x4f8d19e6 // fmla v6.4s, v15.4s, v13.s[2]
+	WORD    $0x4f8d1a07 // fmla v7.4s, v16.4s, v13.s[2]
+	WORD    $0x4f8e19ea // fmla v10.4s, v15.4s, v14.s[2]
+	WORD    $0x4f8e1a0b // fmla v11.4s, v16.4s, v14.s[2]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4fac19e0 // fmla v0.4s, v15.4s, v12.s[3]
+	WORD    $0x4fac1a01 // fmla v1.4s, v16.4s, v12.s[3]
+	WORD    $0x4fad19e4 // fmla v4.4s, v15.4s, v13.s[3]
+	WORD    $0x4fad1a05 // fmla v5.4s, v16.4s, v13.s[3]
+	WORD    $0x4fae19e8 // fmla v8.4s, v15.4s, v14.s[3]
+	WORD    $0x4fae1a09 // fmla v9.4s, v16.4s, v14.s[3]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4fac19e2 // fmla v2.4s, v15.4s, v12.s[3]
+	WORD    $0x4fac1a03 // fmla v3.4s, v16.4s, v12.s[3]
+	WORD    $0x4fad19e6 // fmla v6.4s, v15.4s, v13.s[3]
+	WORD    $0x4fad1a07 // fmla v7.4s, v16.4s, v13.s[3]
+	WORD    $0x4fae19ea // fmla v10.4s, v15.4s, v14.s[3]
+	WORD    $0x4fae1a0b // fmla v11.4s, v16.4s, v14.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop11
+next12:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next14
+loop13:
+	FMOVS.P 4(R2), F12
+	FMOVS.P 4(R4), F13
+	FMOVS.P 4(R5), F14
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD    $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD    $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD    $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD    $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	WORD    $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FLDPQ.P 32(R1), (F15, F16)
+	WORD    $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD    $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD    $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD    $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD    $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	WORD    $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop13
+next14:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set15
+	FLDPQ   (R3), (F12, F13)
+	FLDPQ   32(R3), (F14, F15)
+	WORD    $0x4e20d580 // fadd v0.4s, v12.4s, v0.4s
+	WORD    $0x4e21d5a1 // fadd v1.4s, v13.4s, v1.4s
+	WORD    $0x4e22d5c2 // fadd v2.4s, v14.4s, v2.4s
+	WORD    $0x4e23d5e3 // fadd v3.4s, v15.4s, v3.4s
+	FLDPQ   (R7), (F12, F13)
+	FLDPQ   32(R7), (F14, F15)
+	WORD    $0x4e24d584 // fadd v4.4s, v12.4s, v4.4s
+	WORD    $0x4e25d5a5 // fadd v5.4s, v13.4s, v5.4s
+	WORD    $0x4e26d5c6 // fadd v6.4s, v14.4s, v6.4s
+	WORD    $0x4e27d5e7 // fadd v7.4s, v15.4s, v7.4s
+	FLDPQ   (R8), (F12, F13)
+	FLDPQ   32(R8), (F14, F15)
+	WORD    $0x4e28d588 // fadd v8.4s, v12.4s, v8.4s
+	WORD    $0x4e29d5a9 // fadd v9.4s, v13.4s, v9.4s
+	WORD    $0x4e2ad5ca // fadd v10.4s, v14.4s, v10.4s
+	WORD    $0x4e2bd5eb // fadd v11.4s, v15.4s, v11.4s
+set15:
+	FSTPQ   (F0, F1), (R3)
+	FSTPQ   (F2, F3), 32(R3)
+	FSTPQ   (F4, F5), (R7)
+	FSTPQ   (F6, F7), 32(R7)
+	FSTPQ   (F8, F9), (R8)
+	FSTPQ   (F10, F11), 32(R8)
+	RET
+
+// func tile4NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile4NEON(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R7
+	LSL     $2, R7, R7
+	ADD     R7, R3, R8
+	ADD     R7, R8, R9
+	ADD     R7, R9, R10
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R8), PLDL1KEEP
 	PRFM    (R9), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	VEOR    V12.B16, V12.B16, V12.B16
+	VEOR    V13.B16, V13.B16, V13.B16
+	VEOR    V14.B16, V14.B16, V14.B16
+	VEOR    V15.B16, V15.B16, V15.B16
+	SUBS    $4, R0, R0
+	BLT     next17
+loop16:
+	FMOVQ.P 16(R2), F16
+	FMOVQ.P 16(R4), F17
+	FMOVQ.P 16(R5), F18
+	FMOVQ.P 16(R6), F19
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD    $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD    $0x4f911284 // fmla v4.4s, v20.4s, v17.s[0]
+	WORD    $0x4f9112a5 // fmla v5.4s, v21.4s, v17.s[0]
+	WORD    $0x4f921288 // fmla v8.4s, v20.4s, v18.s[0]
+	WORD    $0x4f9212a9 // fmla v9.4s, v21.4s, v18.s[0]
+	WORD    $0x4f93128c // fmla v12.4s, v20.4s, v19.s[0]
+	WORD    $0x4f9312ad // fmla v13.4s, v21.4s, v19.s[0]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD    $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD    $0x4f911286 // fmla v6.4s, v20.4s, v17.s[0]
+	WORD    $0x4f9112a7 // fmla v7.4s, v21.4s, v17.s[0]
+	WORD    $0x4f92128a // fmla v10.4s, v20.4s, v18.s[0]
+	WORD    $0x4f9212ab // fmla v11.4s, v21.4s, v18.s[0]
+	WORD    $0x4f93128e // fmla v14.4s, v20.4s, v19.s[0]
+	WORD    $0x4f9312af // fmla v15.4s, v21.4s, v19.s[0]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4fb01280 // fmla v0.4s, v20.4s, v16.s[1]
+	WORD    $0x4fb012a1 // fmla v1.4s, v21.4s, v16.s[1]
+	WORD    $0x4fb11284 // fmla v4.4s, v20.4s, v17.s[1]
+	WORD    $0x4fb112a5 // fmla v5.4s, v21.4s, v17.s[1]
+	WORD    $0x4fb21288 // fmla v8.4s, v20.4s, v18.s[1]
+	WORD    $0x4fb212a9 // fmla v9.4s, v21.4s, v18.s[1]
+	WORD    $0x4fb3128c // fmla v12.4s, v20.4s, v19.s[1]
+	WORD    $0x4fb312ad // fmla v13.4s, v21.4s, v19.s[1]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4fb01282 // fmla v2.4s, v20.4s, v16.s[1]
+	WORD    $0x4fb012a3 // fmla v3.4s, v21.4s, v16.s[1]
+	WORD    $0x4fb11286 // fmla v6.4s, v20.4s, v17.s[1]
+	WORD    $0x4fb112a7 // fmla v7.4s, v21.4s, v17.s[1]
+	WORD    $0x4fb2128a // fmla v10.4s, v20.4s, v18.s[1]
+	WORD    $0x4fb212ab // fmla v11.4s, v21.4s, v18.s[1]
+	WORD    $0x4fb3128e // fmla v14.4s, v20.4s, v19.s[1]
+	WORD    $0x4fb312af // fmla v15.4s, v21.4s, v19.s[1]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901a80 // fmla v0.4s, v20.4s, v16.s[2]
+	WORD    $0x4f901aa1 // fmla v1.4s, v21.4s, v16.s[2]
+	WORD    $0x4f911a84 // fmla v4.4s, v20.4s, v17.s[2]
+	WORD    $0x4f911aa5 // fmla v5.4s, v21.4s, v17.s[2]
+	WORD    $0x4f921a88 // fmla v8.4s, v20.4s, v18.s[2]
+	WORD    $0x4f921aa9 // fmla v9.4s, v21.4s, v18.s[2]
+	WORD    $0x4f931a8c // fmla v12.4s, v20.4s, v19.s[2]
+	WORD    $0x4f931aad // fmla v13.4s, v21.4s, v19.s[2]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901a82 // fmla v2.4s, v20.4s, v16.s[2]
+	WORD    $0x4f901aa3 // fmla v3.4s, v21.4s, v16.s[2]
+	WORD    $0x4f911a86 // fmla v6.4s, v20.4s, v17.s[2]
+	WORD    $0x4f911aa7 // fmla v7.4s, v21.4s, v17.s[2]
+	WORD    $0x4f921a8a // fmla v10.4s, v20.4s, v18.s[2]
+	WORD    $0x4f921aab // fmla v11.4s, v21.4s, v18.s[2]
+	WORD    $0x4f931a8e // fmla v14.4s, v20.4s, v19.s[2]
+	WORD    $0x4f931aaf // fmla v15.4s, v21.4s, v19.s[2]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4fb01a80 // fmla v0.4s, v20.4s, v16.s[3]
+	WORD    $0x4fb01aa1 // fmla v1.4s, v21.4s, v16.s[3]
+	WORD    $0x4fb11a84 // fmla v4.4s, v20.4s, v17.s[3]
+	WORD    $0x4fb11aa5 // fmla v5.4s, v21.4s, v17.s[3]
+	WORD    $0x4fb21a88 // fmla v8.4s, v20.4s, v18.s[3]
+	WORD    $0x4fb21aa9 // fmla v9.4s, v21.4s, v18.s[3]
+	WORD    $0x4fb31a8c // fmla v12.4s, v20.4s, v19.s[3]
+	WORD    $0x4fb31aad // fmla v13.4s, v21.4s, v19.s[3]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4fb01a82 // fmla v2.4s, v20.4s, v16.s[3]
+	WORD    $0x4fb01aa3 // fmla v3.4s, v21.4s, v16.s[3]
+	WORD    $0x4fb11a86 // fmla v6.4s, v20.4s, v17.s[3]
+	WORD    $0x4fb11aa7 // fmla v7.4s, v21.4s, v17.s[3]
+	WORD    $0x4fb21a8a // fmla v10.4s, v20.4s, v18.s[3]
+	WORD    $0x4fb21aab // fmla v11.4s, v21.4s, v18.s[3]
+	WORD    $0x4fb31a8e // fmla v14.4s, v20.4s, v19.s[3]
+	WORD    $0x4fb31aaf // fmla v15.4s, v21.4s, v19.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop16
+next17:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next19
+loop18:
+	FMOVS.P 4(R2), F16
+	FMOVS.P 4(R4), F17
+	FMOVS.P 4(R5), F18
+	FMOVS.P 4(R6), F19
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD    $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD    $0x4f911284 // fmla v4.4s, v20.4s, v17.s[0]
+	WORD    $0x4f9112a5 // fmla v5.4s, v21.4s, v17.s[0]
+	WORD    $0x4f921288 // fmla v8.4s, v20.4s, v18.s[0]
+	WORD    $0x4f9212a9 // fmla v9.4s, v21.4s, v18.s[0]
+	WORD    $0x4f93128c // fmla v12.4s, v20.4s, v19.s[0]
+	WORD    $0x4f9312ad // fmla v13.4s, v21.4s, v19.s[0]
+	FLDPQ.P 32(R1), (F20, F21)
+	WORD    $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD    $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD    $0x4f911286 // fmla v6.4s, v20.4s, v17.s[0]
+	WORD    $0x4f9112a7 // fmla v7.4s, v21.4s, v17.s[0]
+	WORD    $0x4f92128a // fmla v10.4s, v20.4s, v18.s[0]
+	WORD    $0x4f9212ab // fmla v11.4s, v21.4s, v18.s[0]
+	WORD    $0x4f93128e // fmla v14.4s, v20.4s, v19.s[0]
+	WORD    $0x4f9312af // fmla v15.4s, v21.4s, v19.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop18
+next19:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set20
+	FLDPQ   (R3), (F16, F17)
+	FLDPQ   32(R3), (F18, F19)
+	WORD    $0x4e20d600 // fadd v0.4s, v16.4s, v0.4s
+	WORD    $0x4e21d621 // fadd v1.4s, v17.4s, v1.4s
+	WORD    $0x4e22d642 // fadd v2.4s, v18.4s, v2.4s
+	WORD    $0x4e23d663 // fadd v3.4s, v19.4s, v3.4s
+	FLDPQ   (R8), (F16, F17)
+	FLDPQ   32(R8), (F18, F19)
+	WORD    $0x4e24d604 // fadd v4.4s, v16.4s, v4.4s
+	WORD    $0x4e25d625 // fadd v5.4s, v17.4s, v5.4s
+	WORD    $0x4e26d646 // fadd v6.4s, v18.4s, v6.4s
+	WORD    $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	FLDPQ   (R9), (F16, F17)
+	FLDPQ   32(R9), (F18, F19)
+	WORD    $0x4e28d608 // fadd v8.4s, v16.4s, v8.4s
+	WORD    $0x4e29d629 // fadd v9.4s, v17.4s, v9.4s
+	WORD    $0x4e2ad64a // fadd v10.4s, v18.4s, v10.4s
+	WORD    $0x4e2bd66b // fadd v11.4s, v19.4s, v11.4s
+	FLDPQ   (R10), (F16, F17)
+	FLDPQ   32(R10), (F18, F19)
+	WORD    $0x4e2cd60c // fadd v12.4s, v16.4s, v12.4s
+	WORD    $0x4e2dd62d // fadd v13.4s, v17.4s, v13.4s
+	WORD    $0x4e2ed64e // fadd v14.4s, v18.4s, v14.4s
+	WORD    $0x4e2fd66f // fadd v15.4s, v19.4s, v15.4s
+set20:
+	FSTPQ   (F0, F1), (R3)
+	FSTPQ   (F2, F3), 32(R3)
+	FSTPQ   (F4, F5), (R8)
+	FSTPQ   (F6, F7), 32(R8)
+	FSTPQ   (F8, F9), (R9)
+	FSTPQ   (F10, F11), 32(R9)
+	FSTPQ   (F12, F13), (R10)
+	FSTPQ   (F14, F15), 32(R10)
+	RET
+
+// func tile5NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile5NEON(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	ADD     R3, R6, R7
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R8
+	LSL     $2, R8, R8
+	ADD     R8, R3, R9
+	ADD     R8, R9, R10
+	ADD     R8, R10, R11
+	ADD     R8, R11, R12
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R9), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	PRFM    (R11), PLDL1KEEP
+	PRFM    (R12), PLDL1KEEP
+	VEOR    V0.B16, V0.B16, V0.B16
+	VEOR    V1.B16, V1.B16, V1.B16
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	VEOR    V6.B16, V6.B16, V6.B16
+	VEOR    V7.B16, V7.B16, V7.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	VEOR    V12.B16, V12.B16, V12.B16
+	VEOR    V13.B16, V13.B16, V13.B16
+	VEOR    V14.B16, V14.B16, V14.B16
+	VEOR    V15.B16, V15.B16, V15.B16
+	VEOR    V16.B16, V16.B16, V16.B16
+	VEOR    V17.B16, V17.B16, V17.B16
+	VEOR    V18.B16, V18.B16, V18.B16
+	VEOR    V19.B16, V19.B16, V19.B16
+	SUBS    $4, R0, R0
+	BLT     next22
+loop21:
+	FMOVQ.P 16(R2), F20
+	FMOVQ.P 16(R4), F21
+	FMOVQ.P 16(R5), F22
+	FMOVQ.P 16(R6), F23
+	FMOVQ.P 16(R7), F24
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941320 // fmla v0.4s, v25.4s, v20.s[0]
+	WORD    $0x4f941341 // fmla v1.4s, v26.4s, v20.s[0]
+	WORD    $0x4f951324 // fmla v4.4s, v25.4s, v21.s[0]
+	WORD    $0x4f951345 // fmla v5.4s, v26.4s, v21.s[0]
+	WORD    $0x4f961328 // fmla v8.4s, v25.4s, v22.s[0]
+	WORD    $0x4f961349 // fmla v9.4s, v26.4s, v22.s[0]
+	WORD    $0x4f97132c // fmla v12.4s, v25.4s, v23.s[0]
+	WORD    $0x4f97134d // fmla v13.4s, v26.4s, v23.s[0]
+	WORD    $0x4f981330 // fmla v16.4s, v25.4s, v24.s[0]
+	WORD    $0x4f981351 // fmla v17.4s, v26.4s, v24.s[0]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941322 // fmla v2.4s, v25.4s, v20.s[0]
+	WORD    $0x4f941343 // fmla v3.4s, v26.4s, v20.s[0]
+	WORD    $0x4f951326 // fmla v6.4s, v25.4s, v21.s[0]
+	WORD    $0x4f951347 // fmla v7.4s, v26.4s, v21.s[0]
+	WORD    $0x4f96132a // fmla v10.4s, v25.4s, v22.s[0]
+	WORD    $0x4f96134b // fmla v11.4s, v26.4s, v22.s[0]
+	WORD    $0x4f97132e // fmla v14.4s, v25.4s, v23.s[0]
+	WORD    $0x4f97134f // fmla v15.4s, v26.4s, v23.s[0]
+	WORD    $0x4f981332 // fmla v18.4s, v25.4s, v24.s[0]
+	WORD    $0x4f981353 // fmla v19.4s, v26.4s, v24.s[0]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4fb41320 // fmla v0.4s, v25.4s, v20.s[1]
+	WORD    $0x4fb41341 // fmla v1.4s, v26.4s, v20.s[1]
+	WORD    $0x4fb51324 // fmla v4.4s, v25.4s, v21.s[1]
+	WORD    $0x4fb51345 // fmla v5.4s, v26.4s, v21.s[1]
+	WORD    $0x4fb61328 // fmla v8.4s, v25.4s, v22.s[1]
+	WORD    $0x4fb61349 // fmla v9.4s, v26.4s, v22.s[1]
+	WORD    $0x4fb7132c // fmla v12.4s, v25.4s, v23.s[1]
+	WORD    $0x4fb7134d // fmla v13.4s, v26.4s, v23.s[1]
+	WORD    $0x4fb81330 // fmla v16.4s, v25.4s, v24.s[1]
+	WORD    $0x4fb81351 // fmla v17.4s, v26.4s, v24.s[1]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4fb41322 // fmla v2.4s, v25.4s, v20.s[1]
+	WORD    $0x4fb41343 // fmla v3.4s, v26.4s, v20.s[1]
+	WORD    $0x4fb51326 // fmla v6.4s, v25.4s, v21.s[1]
+	WORD    $0x4fb51347 // fmla v7.4s, v26.4s, v21.s[1]
+	WORD    $0x4fb6132a // fmla v10.4s, v25.4s, v22.s[1]
+	WORD    $0x4fb6134b // fmla v11.4s, v26.4s, v22.s[1]
+	WORD    $0x4fb7132e // fmla v14.4s, v25.4s, v23.s[1]
+	WORD    $0x4fb7134f // fmla v15.4s, v26.4s, v23.s[1]
+	WORD    $0x4fb81332 // fmla v18.4s, v25.4s, v24.s[1]
+	WORD    $0x4fb81353 // fmla v19.4s, v26.4s, v24.s[1]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941b20 // fmla v0.4s, v25.4s, v20.s[2]
+	WORD    $0x4f941b41 // fmla v1.4s, v26.4s, v20.s[2]
+	WORD    $0x4f951b24 // fmla v4.4s, v25.4s, v21.s[2]
+	WORD    $0x4f951b45 // fmla v5.4s, v26.4s, v21.s[2]
+	WORD    $0x4f961b28 // fmla v8.4s, v25.4s, v22.s[2]
+	WORD    $0x4f961b49 // fmla v9.4s, v26.4s, v22.s[2]
+	WORD    $0x4f971b2c // fmla v12.4s, v25.4s, v23.s[2]
+	WORD    $0x4f971b4d // fmla v13.4s, v26.4s, v23.s[2]
+	WORD    $0x4f981b30 // fmla v16.4s, v25.4s, v24.s[2]
+	WORD    $0x4f981b51 // fmla v17.4s, v26.4s, v24.s[2]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941b22 // fmla v2.4s, v25.4s, v20.s[2]
+	WORD    $0x4f941b43 // fmla v3.4s, v26.4s, v20.s[2]
+	WORD    $0x4f951b26 // fmla v6.4s, v25.4s, v21.s[2]
+	WORD    $0x4f951b47 // fmla v7.4s, v26.4s, v21.s[2]
+	WORD    $0x4f961b2a // fmla v10.4s, v25.4s, v22.s[2]
+	WORD    $0x4f961b4b // fmla v11.4s, v26.4s, v22.s[2]
+	WORD    $0x4f971b2e // fmla v14.4s, v25.4s, v23.s[2]
+	WORD    $0x4f971b4f // fmla v15.4s, v26.4s, v23.s[2]
+	WORD    $0x4f981b32 // fmla v18.4s, v25.4s, v24.s[2]
+	WORD    $0x4f981b53 // fmla v19.4s, v26.4s, v24.s[2]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4fb41b20 // fmla v0.4s, v25.4s, v20.s[3]
+	WORD    $0x4fb41b41 // fmla v1.4s, v26.4s, v20.s[3]
+	WORD    $0x4fb51b24 // fmla v4.4s, v25.4s, v21.s[3]
+	WORD    $0x4fb51b45 // fmla v5.4s, v26.4s, v21.s[3]
+	WORD    $0x4fb61b28 // fmla v8.4s, v25.4s, v22.s[3]
+	WORD    $0x4fb61b49 // fmla v9.4s, v26.4s, v22.s[3]
+	WORD    $0x4fb71b2c // fmla v12.4s, v25.4s, v23.s[3]
+	WORD    $0x4fb71b4d // fmla v13.4s, v26.4s, v23.s[3]
+	WORD    $0x4fb81b30 // fmla v16.4s, v25.4s, v24.s[3]
+	WORD    $0x4fb81b51 // fmla v17.4s, v26.4s, v24.s[3]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4fb41b22 // fmla v2.4s, v25.4s, v20.s[3]
+	WORD    $0x4fb41b43 // fmla v3.4s, v26.4s, v20.s[3]
+	WORD    $0x4fb51b26 // fmla v6.4s, v25.4s, v21.s[3]
+	WORD    $0x4fb51b47 // fmla v7.4s, v26.4s, v21.s[3]
+	WORD    $0x4fb61b2a // fmla v10.4s, v25.4s, v22.s[3]
+	WORD    $0x4fb61b4b // fmla v11.4s, v26.4s, v22.s[3]
+	WORD    $0x4fb71b2e // fmla v14.4s, v25.4s, v23.s[3]
+	WORD    $0x4fb71b4f // fmla v15.4s, v26.4s, v23.s[3]
+	WORD    $0x4fb81b32 // fmla v18.4s, v25.4s, v24.s[3]
+	WORD    $0x4fb81b53 // fmla v19.4s, v26.4s, v24.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop21
+next22:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next24
+loop23:
+	FMOVS.P 4(R2), F20
+	FMOVS.P 4(R4), F21
+	FMOVS.P 4(R5), F22
+	FMOVS.P 4(R6), F23
+	FMOVS.P 4(R7), F24
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941320 // fmla v0.4s, v25.4s, v20.s[0]
+	WORD    $0x4f941341 // fmla v1.4s, v26.4s, v20.s[0]
+	WORD    $0x4f951324 // fmla v4.4s, v25.4s, v21.s[0]
+	WORD    $0x4f951345 // fmla v5.4s, v26.4s, v21.s[0]
+	WORD    $0x4f961328 // fmla v8.4s, v25.4s, v22.s[0]
+	WORD    $0x4f961349 // fmla v9.4s, v26.4s, v22.s[0]
+	WORD    $0x4f97132c // fmla v12.4s, v25.4s, v23.s[0]
+	WORD    $0x4f97134d // fmla v13.4s, v26.4s, v23.s[0]
+	WORD    $0x4f981330 // fmla v16.4s, v25.4s, v24.s[0]
+	WORD    $0x4f981351 // fmla v17.4s, v26.4s, v24.s[0]
+	FLDPQ.P 32(R1), (F25, F26)
+	WORD    $0x4f941322 // fmla v2.4s, v25.4s, v20.s[0]
+	WORD    $0x4f941343 // fmla v3.4s, v26.4s, v20.s[0]
+	WORD    $0x4f951326 // fmla v6.4s, v25.4s, v21.s[0]
+	WORD    $0x4f951347 // fmla v7.4s, v26.4s, v21.s[0]
+	WORD    $0x4f96132a // fmla v10.4s, v25.4s, v22.s[0]
+	WORD    $0x4f96134b // fmla v11.4s, v26.4s, v22.s[0]
+	WORD    $0x4f97132e // fmla v14.4s, v25.4s, v23.s[0]
+	WORD    $0x4f97134f // fmla v15.4s, v26.4s, v23.s[0]
+	WORD    $0x4f981332 // fmla v18.4s, v25.4s, v24.s[0]
+	WORD    $0x4f981353 // fmla v19.4s, v26.4s, v24.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop23
+next24:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set25
+	FLDPQ   (R3), (F20, F21)
+	FLDPQ   32(R3), (F22, F23)
+	WORD    $0x4e20d680 // fadd v0.4s, v20.4s, v0.4s
+	WORD    $0x4e21d6a1 // fadd v1.4s, v21.4s, v1.4s
+	WORD    $0x4e22d6c2 // fadd v2.4s, v22.4s, v2.4s
+	WORD    $0x4e23d6e3 // fadd v3.4s, v23.4s, v3.4s
+	FLDPQ   (R9), (F20, F21)
+	FLDPQ   32(R9), (F22, F23)
+	WORD    $0x4e24d684 // fadd v4.4s, v20.4s, v4.4s
+	WORD    $0x4e25d6a5 // fadd v5.4s, v21.4s, v5.4s
+	WORD    $0x4e26d6c6 // fadd v6.4s, v22.4s, v6.4s
+	WORD    $0x4e27d6e7 // fadd v7.4s, v23.4s, v7.4s
+	FLDPQ   (R10), (F20, F21)
+	FLDPQ   32(R10), (F22, F23)
+	WORD    $0x4e28d688 // fadd v8.4s, v20.4s, v8.4s
+	WORD    $0x4e29d6a9 // fadd v9.4s, v21.4s, v9.4s
+	WORD    $0x4e2ad6ca // fadd v10.4s, v22.4s, v10.4s
+	WORD    $0x4e2bd6eb // fadd v11.4s, v23.4s, v11.4s
+	FLDPQ   (R11), (F20, F21)
+	FLDPQ   32(R11), (F22, F23)
+	WORD    $0x4e2cd68c // fadd v12.4s, v20.4s, v12.4s
+	WORD    $0x4e2dd6ad // fadd v13.4s, v21.4s, v13.4s
+	WORD    $0x4e2ed6ce // fadd v14.4s, v22.4s, v14.4s
+	WORD    $0x4e2fd6ef // fadd v15.4s, v23.4s, v15.4s
+	FLDPQ   (R12), (F20, F21)
+	FLDPQ   32(R12), (F22, F23)
+	WORD    $0x4e30d690 // fadd v16.4s, v20.4s, v16.4s
+	WORD    $0x4e31d6b1 // fadd v17.4s, v21.4s, v17.4s
+	WORD    $0x4e32d6d2 // fadd v18.4s, v22.4s, v18.4s
+	WORD    $0x4e33d6f3 // fadd v19.4s, v23.4s, v19.4s
+set25:
+	FSTPQ   (F0, F1), (R3)
+	FSTPQ   (F2, F3), 32(R3)
+	FSTPQ   (F4, F5), (R9)
+	FSTPQ   (F6, F7), 32(R9)
+	FSTPQ   (F8, F9), (R10)
+	FSTPQ   (F10, F11), 32(R10)
+	FSTPQ   (F12, F13), (R11)
+	FSTPQ   (F14, F15), 32(R11)
+	FSTPQ   (F16, F17), (R12)
+	FSTPQ   (F18, F19), 32(R12)
+	RET
+
+// func tile6NEON(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)
+TEXT ·tile6NEON(SB), NOSPLIT, $0-49
+	MOVD    k+0(FP), R0
+	MOVD    b+24(FP), R1
+	MOVD    a+8(FP), R2
+	MOVD    lda+16(FP), R3
+	LSL     $2, R3, R3
+	ADD     R3, R2, R4
+	ADD     R3, R4, R5
+	ADD     R3, R5, R6
+	ADD     R3, R6, R7
+	ADD     R3, R7, R8
+	MOVD    c+32(FP), R3
+	MOVD    ldc+40(FP), R9
+	LSL     $2, R9, R9
+	ADD     R9, R3, R10
+	ADD     R9, R10, R11
+	ADD     R9, R11, R12
+	ADD     R9, R12, R13
+	ADD     R9, R13, R14
+	PRFM    (R3), PLDL1KEEP
+	PRFM    (R10), PLDL1KEEP
+	PRFM    (R11), PLDL1KEEP
+	PRFM    (R12), PLDL1KEEP
+	PRFM    (R13), PLDL1KEEP
+	PRFM    (R14), PLDL1KEEP
 	VEOR    V0.B16, V0.B16, V0.B16
 	VEOR    V1.B16, V1.B16, V1.B16
 	VEOR    V2.B16, V2.B16, V2.B16
@@ -47,148 +794,213 @@ TEXT ·tileNEON(SB), NOSPLIT, $0-41
 	VEOR    V21.B16, V21.B16, V21.B16
 	VEOR    V22.B16, V22.B16, V22.B16
 	VEOR    V23.B16, V23.B16, V23.B16
-	SUBS    $2, R0, R0
-	BLT     next2
-loop1:
-	FLDPQ.P 32(R1), (F28, F29)
-	FMOVQ.P 16(R1), F30
-	FLDPQ.P 32(R2), (F24, F25)
-	FLDPQ.P 32(R2), (F26, F27)
-	WORD    $0x4f9c1300 // fmla v0.4s, v24.4s, v28.s[0]
-	WORD    $0x4f9c1321 // fmla v1.4s, v25.4s, v28.s[0]
-	WORD    $0x4f9c1342 // fmla v2.4s, v26.4s, v28.s[0]
-	WORD    $0x4f9c1363 // fmla v3.4s, v27.4s, v28.s[0]
-	WORD    $0x4fbc1304 // fmla v4.4s, v24.4s, v28.s[1]
-	WORD    $0x4fbc1325 // fmla v5.4s, v25.4s, v28.s[1]
-	WORD    $0x4fbc1346 // fmla v6.4s, v26.4s, v28.s[1]
-	WORD    $0x4fbc1367 // fmla v7.4s, v27.4s, v28.s[1]
-	WORD    $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
-	WORD    $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	WORD    $0x4f9c1b4a // fmla v10.4s, v26.4s, v28.s[2]
-	WORD    $0x4f9c1b6b // fmla v11.4s, v27.4s, v28.s[2]
-	WORD    $0x4fbc1b0c // fmla v12.4s, v24.4s, v28.s[3]
-	WORD    $0x4fbc1b2d // fmla v13.4s, v25.4s, v28.s[3]
-	WORD    $0x4fbc1b4e // fmla v14.4s, v26.4s, v28.s[3]
-	WORD    $0x4fbc1b6f // fmla v15.4s, v27.4s, v28.s[3]
-	WORD    $0x4f9d1310 // fmla v16.4s, v24.4s, v29.s[0]
-	WORD    $0x4f9d1331 // fmla v17.4s, v25.4s, v29.s[0]
-	WORD    $0x4f9d1352 // fmla v18.4s, v26.4s, v29.s[0]
-	WORD    $0x4f9d1373 // fmla v19.4s, v27.4s, v29.s[0]
-	WORD    $0x4fbd1314 // fmla v20.4s, v24.4s, v29.s[1]
-	WORD    $0x4fbd1335 // fmla v21.4s, v25.4s, v29.s[1]
-	WORD    $0x4fbd1356 // fmla v22.4s, v26.4s, v29.s[1]
-	WORD    $0x4fbd1377 // fmla v23.4s, v27.4s, v29.s[1]
-	FLDPQ.P 32(R2), (F24, F25)
-	FLDPQ.P 32(R2), (F26, F27)
-	WORD    $0x4f9d1b00 // fmla v0.4s, v24.4s, v29.s[2]
-	WORD    $0x4f9d1b21 // fmla v1.4s, v25.4s, v29.s[2]
-	WORD    $0x4f9d1b42 // fmla v2.4s, v26.4s, v29.s[2]
-	WORD    $0x4f9d1b63 // fmla v3.4s, v27.4s, v29.s[2]
-	WORD    $0x4fbd1b04 // fmla v4.4s, v24.4s, v29.s[3]
-	WORD    $0x4fbd1b25 // fmla v5.4s, v25.4s, v29.s[3]
-	WORD    $0x4fbd1b46 // fmla v6.4s, v26.4s, v29.s[3]
-	WORD    $0x4fbd1b67 // fmla v7.4s, v27.4s, v29.s[3]
-	WORD    $0x4f9e1308 // fmla v8.4s, v24.4s, v30.s[0]
-	WORD    $0x4f9e1329 // fmla v9.4s, v25.4s, v30.s[0]
-	WORD    $0x4f9e134a // fmla v10.4s, v26.4s, v30.s[0]
-	WORD    $0x4f9e136b // fmla v11.4s, v27.4s, v30.s[0]
-	WORD    $0x4fbe130c // fmla v12.4s, v24.4s, v30.s[1]
-	WORD    $0x4fbe132d // fmla v13.4s, v25.4s, v30.s[1]
-	WORD    $0x4fbe134e // fmla v14.4s, v26.4s, v30.s[1]
-	WORD    $0x4fbe136f // fmla v15.4s, v27.4s, v30.s[1]
-	WORD    $0x4f9e1b10 // fmla v16.4s, v24.4s, v30.s[2]
-	WORD    $0x4f9e1b31 // fmla v17.4s, v25.4s, v30.s[2]
-	WORD    $0x4f9e1b52 // fmla v18.4s, v26.4s, v30.s[2]
-	WORD    $0x4f9e1b73 // fmla v19.4s, v27.4s, v30.s[2]
-	WORD    $0x4fbe1b14 // fmla v20.4s, v24.4s, v30.s[3]
-	WORD    $0x4fbe1b35 // fmla v21.4s, v25.4s, v30.s[3]
-	WORD    $0x4fbe1b56 // fmla v22.4s, v26.4s, v30.s[3]
-	WORD    $0x4fbe1b77 // fmla v23.4s, v27.4s, v30.s[3]
-	SUBS    $2, R0, R0
-	BGE     loop1
-next2:
-	ADD     $2, R0, R0
-	CBZ     R0, store3
-	FMOVQ   (R1), F28
-	FMOVD   16(R1), F29
-	FLDPQ.P 32(R2), (F24, F25)
-	FLDPQ.P 32(R2), (F26, F27)
-	WORD    $0x4f9c1300 // fmla v0.4s, v24.4s, v28.s[0]
-	WORD    $0x4f9c1321 // fmla v1.4s, v25.4s, v28.s[0]
-	WORD    $0x4f9c1342 // fmla v2.4s, v26.4s, v28.s[0]
-	WORD    $0x4f9c1363 // fmla v3.4s, v27.4s, v28.s[0]
-	WORD    $0x4fbc1304 // fmla v4.4s, v24.4s, v28.s[1]
-	WORD    $0x4fbc1325 // fmla v5.4s, v25.4s, v28.s[1]
-	WORD    $0x4fbc1346 // fmla v6.4s, v26.4s, v28.s[1]
-	WORD    $0x4fbc1367 // fmla v7.4s, v27.4s, v28.s[1]
-	WORD    $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
-	WORD    $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	WORD    $0x4f9c1b4a // fmla v10.4s, v26.4s, v28.s[2]
-	WORD    $0x4f9c1b6b // fmla v11.4s, v27.4s, v28.s[2]
-	WORD    $0x4fbc1b0c // fmla v12.4s, v24.4s, v28.s[3]
-	WORD    $0x4fbc1b2d // fmla v13.4s, v25.4s, v28.s[3]
-	WORD    $0x4fbc1b4e // fmla v14.4s, v26.4s, v28.s[3]
-	WORD    $0x4fbc1b6f // fmla v15.4s, v27.4s, v28.s[3]
-	WORD    $0x4f9d1310 // fmla v16.4s, v24.4s, v29.s[0]
-	WORD    $0x4f9d1331 // fmla v17.4s, v25.4s, v29.s[0]
-	WORD    $0x4f9d1352 // fmla v18.4s, v26.4s, v29.s[0]
-	WORD    $0x4f9d1373 // fmla v19.4s, v27.4s, v29.s[0]
-	WORD    $0x4fbd1314 // fmla v20.4s, v24.4s, v29.s[1]
-	WORD    $0x4fbd1335 // fmla v21.4s, v25.4s, v29.s[1]
-	WORD    $0x4fbd1356 // fmla v22.4s, v26.4s, v29.s[1]
-	WORD    $0x4fbd1377 // fmla v23.4s, v27.4s, v29.s[1]
-store3:
-	MOVBU   accumulate+40(FP), R0
-	CBZ     R0, set4
+	SUBS    $4, R0, R0
+	BLT     next27
+loop26:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R4), F25
+	FMOVQ.P 16(R5), F26
+	FMOVQ.P 16(R6), F27
+	FMOVQ.P 16(R7), F28
+	FMOVQ.P 16(R8), F29
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD    $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD    $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD    $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	WORD    $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
+	WORD    $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
+	WORD    $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
+	WORD    $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
+	WORD    $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD    $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	WORD    $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
+	WORD    $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD    $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD    $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD    $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD    $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD    $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD    $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD    $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD    $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD    $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD    $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
+	WORD    $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4fb813c0 // fmla v0.4s, v30.4s, v24.s[1]
+	WORD    $0x4fb813e1 // fmla v1.4s, v31.4s, v24.s[1]
+	WORD    $0x4fb913c4 // fmla v4.4s, v30.4s, v25.s[1]
+	WORD    $0x4fb913e5 // fmla v5.4s, v31.4s, v25.s[1]
+	WORD    $0x4fba13c8 // fmla v8.4s, v30.4s, v26.s[1]
+	WORD    $0x4fba13e9 // fmla v9.4s, v31.4s, v26.s[1]
+	WORD    $0x4fbb13cc // fmla v12.4s, v30.4s, v27.s[1]
+	WORD    $0x4fbb13ed // fmla v13.4s, v31.4s, v27.s[1]
+	WORD    $0x4fbc13d0 // fmla v16.4s, v30.4s, v28.s[1]
+	WORD    $0x4fbc13f1 // fmla v17.4s, v31.4s, v28.s[1]
+	WORD    $0x4fbd13d4 // fmla v20.4s, v30.4s, v29.s[1]
+	WORD    $0x4fbd13f5 // fmla v21.4s, v31.4s, v29.s[1]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4fb813c2 // fmla v2.4s, v30.4s, v24.s[1]
+	WORD    $0x4fb813e3 // fmla v3.4s, v31.4s, v24.s[1]
+	WORD    $0x4fb913c6 // fmla v6.4s, v30.4s, v25.s[1]
+	WORD    $0x4fb913e7 // fmla v7.4s, v31.4s, v25.s[1]
+	WORD    $0x4fba13ca // fmla v10.4s, v30.4s, v26.s[1]
+	WORD    $0x4fba13eb // fmla v11.4s, v31.4s, v26.s[1]
+	WORD    $0x4fbb13ce // fmla v14.4s, v30.4s, v27.s[1]
+	WORD    $0x4fbb13ef // fmla v15.4s, v31.4s, v27.s[1]
+	WORD    $0x4fbc13d2 // fmla v18.4s, v30.4s, v28.s[1]
+	WORD    $0x4fbc13f3 // fmla v19.4s, v31.4s, v28.s[1]
+	WORD    $0x4fbd13d6 // fmla v22.4s, v30.4s, v29.s[1]
+	WORD    $0x4fbd13f7 // fmla v23.4s, v31.4s, v29.s[1]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f981bc0 // fmla v0.4s, v30.4s, v24.s[2]
+	WORD    $0x4f981be1 // fmla v1.4s, v31.4s, v24.s[2]
+	WORD    $0x4f991bc4 // fmla v4.4s, v30.4s, v25.s[2]
+	WORD    $0x4f991be5 // fmla v5.4s, v31.4s, v25.s[2]
+	WORD    $0x4f9a1bc8 // fmla v8.4s, v30.4s, v26.s[2]
+	WORD    $0x4f9a1be9 // fmla v9.4s, v31.4s, v26.s[2]
+	WORD    $0x4f9b1bcc // fmla v12.4s, v30.4s, v27.s[2]
+	WORD    $0x4f9b1bed // fmla v13.4s, v31.4s, v27.s[2]
+	WORD    $0x4f9c1bd0 // fmla v16.4s, v30.4s, v28.s[2]
+	WORD    $0x4f9c1bf1 // fmla v17.4s, v31.4s, v28.s[2]
+	WORD    $0x4f9d1bd4 // fmla v20.4s, v30.4s, v29.s[2]
+	WORD    $0x4f9d1bf5 // fmla v21.4s, v31.4s, v29.s[2]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f981bc2 // fmla v2.4s, v30.4s, v24.s[2]
+	WORD    $0x4f981be3 // fmla v3.4s, v31.4s, v24.s[2]
+	WORD    $0x4f991bc6 // fmla v6.4s, v30.4s, v25.s[2]
+	WORD    $0x4f991be7 // fmla v7.4s, v31.4s, v25.s[2]
+	WORD    $0x4f9a1bca // fmla v10.4s, v30.4s, v26.s[2]
+	WORD    $0x4f9a1beb // fmla v11.4s, v31.4s, v26.s[2]
+	WORD    $0x4f9b1bce // fmla v14.4s, v30.4s, v27.s[2]
+	WORD    $0x4f9b1bef // fmla v15.4s, v31.4s, v27.s[2]
+	WORD    $0x4f9c1bd2 // fmla v18.4s, v30.4s, v28.s[2]
+	WORD    $0x4f9c1bf3 // fmla v19.4s, v31.4s, v28.s[2]
+	WORD    $0x4f9d1bd6 // fmla v22.4s, v30.4s, v29.s[2]
+	WORD    $0x4f9d1bf7 // fmla v23.4s, v31.4s, v29.s[2]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4fb81bc0 // fmla v0.4s, v30.4s, v24.s[3]
+	WORD    $0x4fb81be1 // fmla v1.4s, v31.4s, v24.s[3]
+	WORD    $0x4fb91bc4 // fmla v4.4s, v30.4s, v25.s[3]
+	WORD    $0x4fb91be5 // fmla v5.4s, v31.4s, v25.s[3]
+	WORD    $0x4fba1bc8 // fmla v8.4s, v30.4s, v26.s[3]
+	WORD    $0x4fba1be9 // fmla v9.4s, v31.4s, v26.s[3]
+	WORD    $0x4fbb1bcc // fmla v12.4s, v30.4s, v27.s[3]
+	WORD    $0x4fbb1bed // fmla v13.4s, v31.4s, v27.s[3]
+	WORD    $0x4fbc1bd0 // fmla v16.4s, v30.4s, v28.s[3]
+	WORD    $0x4fbc1bf1 // fmla v17.4s, v31.4s, v28.s[3]
+	WORD    $0x4fbd1bd4 // fmla v20.4s, v30.4s, v29.s[3]
+	WORD    $0x4fbd1bf5 // fmla v21.4s, v31.4s, v29.s[3]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4fb81bc2 // fmla v2.4s, v30.4s, v24.s[3]
+	WORD    $0x4fb81be3 // fmla v3.4s, v31.4s, v24.s[3]
+	WORD    $0x4fb91bc6 // fmla v6.4s, v30.4s, v25.s[3]
+	WORD    $0x4fb91be7 // fmla v7.4s, v31.4s, v25.s[3]
+	WORD    $0x4fba1bca // fmla v10.4s, v30.4s, v26.s[3]
+	WORD    $0x4fba1beb // fmla v11.4s, v31.4s, v26.s[3]
+	WORD    $0x4fbb1bce // fmla v14.4s, v30.4s, v27.s[3]
+	WORD    $0x4fbb1bef // fmla v15.4s, v31.4s, v27.s[3]
+	WORD    $0x4fbc1bd2 // fmla v18.4s, v30.4s, v28.s[3]
+	WORD    $0x4fbc1bf3 // fmla v19.4s, v31.4s, v28.s[3]
+	WORD    $0x4fbd1bd6 // fmla v22.4s, v30.4s, v29.s[3]
+	WORD    $0x4fbd1bf7 // fmla v23.4s, v31.4s, v29.s[3]
+	SUBS    $4, R0, R0
+	BGE     loop26
+next27:
+	ADD     $4, R0, R0
+	SUBS    $1, R0, R0
+	BLT     next29
+loop28:
+	FMOVS.P 4(R2), F24
+	FMOVS.P 4(R4), F25
+	FMOVS.P 4(R5), F26
+	FMOVS.P 4(R6), F27
+	FMOVS.P 4(R7), F28
+	FMOVS.P 4(R8), F29
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f9813c0 // fmla v0.4s, v30.4s, v24.s[0]
+	WORD    $0x4f9813e1 // fmla v1.4s, v31.4s, v24.s[0]
+	WORD    $0x4f9913c4 // fmla v4.4s, v30.4s, v25.s[0]
+	WORD    $0x4f9913e5 // fmla v5.4s, v31.4s, v25.s[0]
+	WORD    $0x4f9a13c8 // fmla v8.4s, v30.4s, v26.s[0]
+	WORD    $0x4f9a13e9 // fmla v9.4s, v31.4s, v26.s[0]
+	WORD    $0x4f9b13cc // fmla v12.4s, v30.4s, v27.s[0]
+	WORD    $0x4f9b13ed // fmla v13.4s, v31.4s, v27.s[0]
+	WORD    $0x4f9c13d0 // fmla v16.4s, v30.4s, v28.s[0]
+	WORD    $0x4f9c13f1 // fmla v17.4s, v31.4s, v28.s[0]
+	WORD    $0x4f9d13d4 // fmla v20.4s, v30.4s, v29.s[0]
+	WORD    $0x4f9d13f5 // fmla v21.4s, v31.4s, v29.s[0]
+	FLDPQ.P 32(R1), (F30, F31)
+	WORD    $0x4f9813c2 // fmla v2.4s, v30.4s, v24.s[0]
+	WORD    $0x4f9813e3 // fmla v3.4s, v31.4s, v24.s[0]
+	WORD    $0x4f9913c6 // fmla v6.4s, v30.4s, v25.s[0]
+	WORD    $0x4f9913e7 // fmla v7.4s, v31.4s, v25.s[0]
+	WORD    $0x4f9a13ca // fmla v10.4s, v30.4s, v26.s[0]
+	WORD    $0x4f9a13eb // fmla v11.4s, v31.4s, v26.s[0]
+	WORD    $0x4f9b13ce // fmla v14.4s, v30.4s, v27.s[0]
+	WORD    $0x4f9b13ef // fmla v15.4s, v31.4s, v27.s[0]
+	WORD    $0x4f9c13d2 // fmla v18.4s, v30.4s, v28.s[0]
+	WORD    $0x4f9c13f3 // fmla v19.4s, v31.4s, v28.s[0]
+	WORD    $0x4f9d13d6 // fmla v22.4s, v30.4s, v29.s[0]
+	WORD    $0x4f9d13f7 // fmla v23.4s, v31.4s, v29.s[0]
+	SUBS    $1, R0, R0
+	BGE     loop28
+next29:
+	ADD     $1, R0, R0
+	MOVBU   accumulate+48(FP), R0
+	CBZ     R0, set30
 	FLDPQ   (R3), (F24, F25)
 	FLDPQ   32(R3), (F26, F27)
 	WORD    $0x4e20d700 // fadd v0.4s, v24.4s, v0.4s
 	WORD    $0x4e21d721 // fadd v1.4s, v25.4s, v1.4s
 	WORD    $0x4e22d742 // fadd v2.4s, v26.4s, v2.4s
 	WORD    $0x4e23d763 // fadd v3.4s, v27.4s, v3.4s
-	FLDPQ   (R5), (F24, F25)
-	FLDPQ   32(R5), (F26, F27)
+	FLDPQ   (R10), (F24, F25)
+	FLDPQ   32(R10), (F26, F27)
 	WORD    $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
 	WORD    $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
 	WORD    $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
 	WORD    $0x4e27d767 // fadd v7.4s, v27.4s, v7.4s
-	FLDPQ   (R6), (F24, F25)
-	FLDPQ   32(R6), (F26, F27)
+	FLDPQ   (R11), (F24, F25)
+	FLDPQ   32(R11), (F26, F27)
 	WORD    $0x4e28d708 // fadd v8.4s, v24.4s, v8.4s
 	WORD    $0x4e29d729 // fadd v9.4s, v25.4s, v9.4s
 	WORD    $0x4e2ad74a // fadd v10.4s, v26.4s, v10.4s
 	WORD    $0x4e2bd76b // fadd v11.4s, v27.4s, v11.4s
-	FLDPQ   (R7), (F24, F25)
-	FLDPQ   32(R7), (F26, F27)
+	FLDPQ   (R12), (F24, F25)
+	FLDPQ   32(R12), (F26, F27)
 	WORD    $0x4e2cd70c // fadd v12.4s, v24.4s, v12.4s
 	WORD    $0x4e2dd72d // fadd v13.4s, v25.4s, v13.4s
 	WORD    $0x4e2ed74e // fadd v14.4s, v26.4s, v14.4s
 	WORD    $0x4e2fd76f // fadd v15.4s, v27.4s, v15.4s
-	FLDPQ   (R8), (F24, F25)
-	FLDPQ   32(R8), (F26, F27)
+	FLDPQ   (R13), (F24, F25)
+	FLDPQ   32(R13), (F26, F27)
 	WORD    $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
 	WORD    $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
 	WORD    $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
 	WORD    $0x4e33d773 // fadd v19.4s, v27.4s, v19.4s
-	FLDPQ   (R9), (F24, F25)
-	FLDPQ   32(R9), (F26, F27)
+	FLDPQ   (R14), (F24, F25)
+	FLDPQ   32(R14), (F26, F27)
 	WORD    $0x4e34d714 // fadd v20.4s, v24.4s, v20.4s
 	WORD    $0x4e35d735 // fadd v21.4s, v25.4s, v21.4s
 	WORD    $0x4e36d756 // fadd v22.4s, v26.4s, v22.4s
 	WORD    $0x4e37d777 // fadd v23.4s, v27.4s, v23.4s
-set4:
+set30:
 	FSTPQ   (F0, F1), (R3)
 	FSTPQ   (F2, F3), 32(R3)
-	FSTPQ   (F4, F5), (R5)
-	FSTPQ   (F6, F7), 32(R5)
-	FSTPQ   (F8, F9), (R6)
-	FSTPQ   (F10, F11), 32(R6)
-	FSTPQ   (F12, F13), (R7)
-	FSTPQ   (F14, F15), 32(R7)
-	FSTPQ   (F16, F17), (R8)
-	FSTPQ   (F18, F19), 32(R8)
-	FSTPQ   (F20, F21), (R9)
-	FSTPQ   (F22, F23), 32(R9)
+	FSTPQ   (F4, F5), (R10)
+	FSTPQ   (F6, F7), 32(R10)
+	FSTPQ   (F8, F9), (R11)
+	FSTPQ   (F10, F11), 32(R11)
+	FSTPQ   (F12, F13), (R12)
+	FSTPQ   (F14, F15), 32(R12)
+	FSTPQ   (F16, F17), (R13)
+	FSTPQ   (F18, F19), 32(R13)
+	FSTPQ   (F20, F21), (R14)
+	FSTPQ   (F22, F23), 32(R14)
 	RET
 
 // func packRows16NEON(dst *float32, panel int, src *float32, stride, k, panels int)
@@ -201,11 +1013,11 @@ TEXT ·packRows16NEON(SB), NOSPLIT, $0-48
 	LSL     $2, R3, R3
 	MOVD    k+32(FP), R4
 	MOVD    panels+40(FP), R5
-row5:
+row31:
 	MOVD    R2, R6
 	MOVD    R0, R7
 	MOVD    R5, R8
-next6:
+next32:
 	FLDPQ   (R6), (F0, F1)
 	FLDPQ   32(R6), (F2, F3)
 	FSTPQ   (F0, F1), (R7)
@@ -213,59 +1025,84 @@ next6:
 	ADD     $64, R6, R6
 	ADD     R1, R7, R7
 	SUBS    $1, R8, R8
-	BNE     next6
+	BNE     next32
 	ADD     R3, R2, R2
 	ADD     $64, R0, R0
 	SUBS    $1, R4, R4
-	BNE     row5
+	BNE     row31
 	RET
 
-// func packRows6NEON(dst *float32, panel int, src *float32, stride, k, panels int)
-TEXT ·packRows6NEON(SB), NOSPLIT, $0-48
+// func transpose8NEON(dst *float32, ldd int, src *float32, lds, cols int)
+TEXT ·transpose8NEON(SB), NOSPLIT, $0-40
 	MOVD    dst+0(FP), R0
-	MOVD    panel+8(FP), R1
+	MOVD    ldd+8(FP), R1
 	LSL     $2, R1, R1
-	MOVD    src+16(FP), R2
-	MOVD    stride+24(FP), R3
-	LSL     $2, R3, R3
-	MOVD    k+32(FP), R4
-	MOVD    panels+40(FP), R5
-row7:
-	MOVD    R2, R6
-	MOVD    R0, R7
-	MOVD    R5, R8
-next8:
-	FMOVQ   (R6), F0
-	FMOVD   16(R6), F1
-	FMOVQ   F0, (R7)
-	FMOVD   F1, 16(R7)
-	ADD     $24, R6, R6
-	ADD     R1, R7, R7
-	SUBS    $1, R8, R8
-	BNE     next8
-	ADD     R3, R2, R2
-	ADD     $24, R0, R0
-	SUBS    $1, R4, R4
-	BNE     row7
+	MOVD    cols+32(FP), R2
+	MOVD    src+16(FP), R3
+	MOVD    lds+24(FP), R4
+	LSL     $2, R4, R4
+	ADD     R4, R3, R5
+	ADD     R4, R5, R6
+	ADD     R4, R6, R7
+	ADD     R4, R7, R8
+	ADD     R4, R8, R9
+	ADD     R4, R9, R10
+	ADD     R4, R10, R11
+block33:
+	FMOVQ.P 16(R3), F0
+	FMOVQ.P 16(R5), F1
+	FMOVQ.P 16(R6), F2
+	FMOVQ.P 16(R7), F3
+	FMOVQ.P 16(R8), F4
+	FMOVQ.P 16(R9), F5
+	FMOVQ.P 16(R10), F6
+	FMOVQ.P 16(R11), F7
+	VTRN1   V1.S4, V0.S4, V8.S4
+	VTRN2   V1.S4, V0.S4, V9.S4
+	VTRN1   V3.S4, V2.S4, V10.S4
+	VTRN2   V3.S4, V2.S4, V11.S4
+	VZIP1   V10.D2, V8.D2, V0.D2
+	VZIP1   V11.D2, V9.D2, V1.D2
+	VZIP2   V10.D2, V8.D2, V2.D2
+	VZIP2   V11.D2, V9.D2, V3.D2
+	VTRN1   V5.S4, V4.S4, V8.S4
+	VTRN2   V5.S4, V4.S4, V9.S4
+	VTRN1   V7.S4, V6.S4, V10.S4
+	VTRN2   V7.S4, V6.S4, V11.S4
+	VZIP1   V10.D2, V8.D2, V4.D2
+	VZIP1   V11.D2, V9.D2, V5.D2
+	VZIP2   V10.D2, V8.D2, V6.D2
+	VZIP2   V11.D2, V9.D2, V7.D2
+	MOVD    R0, R4
+	FSTPQ   (F0, F4), (R4)
+	ADD     R1, R4, R4
+	FSTPQ   (F1, F5), (R4)
+	ADD     R1, R4, R4
+	FSTPQ   (F2, F6), (R4)
+	ADD     R1, R4, R4
+	FSTPQ   (F3, F7), (R4)
+	ADD     R1, R4, R0
+	SUBS    $4, R2, R2
+	BNE     block33
 	RET
 
-// func packCols16NEON(dst, src *float32, stride, k int)
-TEXT ·packCols16NEON(SB), NOSPLIT, $0-32
+// func transpose4NEON(dst *float32, ldd int, src *float32, lds, cols int)
+TEXT ·transpose4NEON(SB), NOSPLIT, $0-40
 	MOVD    dst+0(FP), R0
-	MOVD    src+8(FP), R1
-	MOVD    stride+16(FP), R2
-	LSL     $2, R2, R2
-	MOVD    k+24(FP), R3
-block9:
-	MOVD    R1, R4
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F2
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F3
-	ADD     R2, R4, R4
+	MOVD    ldd+8(FP), R1
+	LSL     $2, R1, R1
+	MOVD    cols+32(FP), R2
+	MOVD    src+16(FP), R3
+	MOVD    lds+24(FP), R4
+	LSL     $2, R4, R4
+	ADD     R4, R3, R5
+	ADD     R4, R5, R6
+	ADD     R4, R6, R7
+block34:
+	FMOVQ.P 16(R3), F0
+	FMOVQ.P 16(R5), F1
+	FMOVQ.P 16(R6), F2
+	FMOVQ.P 16(R7), F3
 	VTRN1   V1.S4, V0.S4, V4.S4
 	VTRN2   V1.S4, V0.S4, V5.S4
 	VTRN1   V3.S4, V2.S4, V6.S4
@@ -274,123 +1111,15 @@ block9:
 	VZIP1   V7.D2, V5.D2, V1.D2
 	VZIP2   V6.D2, V4.D2, V2.D2
 	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVQ   F0, (R0)
-	FMOVQ   F1, 64(R0)
-	FMOVQ   F2, 128(R0)
-	FMOVQ   F3, 192(R0)
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F2
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F3
-	ADD     R2, R4, R4
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVQ   F0, 16(R0)
-	FMOVQ   F1, 80(R0)
-	FMOVQ   F2, 144(R0)
-	FMOVQ   F3, 208(R0)
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F2
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F3
-	ADD     R2, R4, R4
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVQ   F0, 32(R0)
-	FMOVQ   F1, 96(R0)
-	FMOVQ   F2, 160(R0)
-	FMOVQ   F3, 224(R0)
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F2
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F3
-	ADD     R2, R4, R4
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVQ   F0, 48(R0)
-	FMOVQ   F1, 112(R0)
-	FMOVQ   F2, 176(R0)
-	FMOVQ   F3, 240(R0)
-	ADD     $256, R0, R0
-	ADD     $16, R1, R1
-	SUBS    $4, R3, R3
-	BNE     block9
-	RET
-
-// func packCols6NEON(dst, src *float32, stride, k int)
-TEXT ·packCols6NEON(SB), NOSPLIT, $0-32
-	MOVD    dst+0(FP), R0
-	MOVD    src+8(FP), R1
-	MOVD    stride+16(FP), R2
-	LSL     $2, R2, R2
-	MOVD    k+24(FP), R3
-block10:
-	MOVD    R1, R4
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F2
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F3
-	ADD     R2, R4, R4
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVQ   F0, (R0)
-	FMOVQ   F1, 24(R0)
-	FMOVQ   F2, 48(R0)
-	FMOVQ   F3, 72(R0)
-	FMOVQ   (R4), F0
-	ADD     R2, R4, R4
-	FMOVQ   (R4), F1
-	ADD     R2, R4, R4
-	VTRN1   V1.S4, V0.S4, V4.S4
-	VTRN2   V1.S4, V0.S4, V5.S4
-	VTRN1   V3.S4, V2.S4, V6.S4
-	VTRN2   V3.S4, V2.S4, V7.S4
-	VZIP1   V6.D2, V4.D2, V0.D2
-	VZIP1   V7.D2, V5.D2, V1.D2
-	VZIP2   V6.D2, V4.D2, V2.D2
-	VZIP2   V7.D2, V5.D2, V3.D2
-	FMOVD   F0, 16(R0)
-	FMOVD   F1, 40(R0)
-	FMOVD   F2, 64(R0)
-	FMOVD   F3, 88(R0)
-	ADD     $96, R0, R0
-	ADD     $16, R1, R1
-	SUBS    $4, R3, R3
-	BNE     block10
+	MOVD    R0, R4
+	FMOVQ   F0, (R4)
+	ADD     R1, R4, R4
+	FMOVQ   F1, (R4)
+	ADD     R1, R4, R4
+	FMOVQ   F2, (R4)
+	ADD     R1, R4, R4
+	FMOVQ   F3, (R4)
+	ADD     R1, R4, R0
+	SUBS    $4, R2, R2
+	BNE     block34
 	RET

@@ -26,7 +26,7 @@ var neon = Kernels{
 	GELUBackward:   geluBackwardVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
-	StochasticBF16: stochasticBF16Generic,
+	StochasticBF16: stochasticBF16Vector,
 	ToInt8:         toInt8Vector,
 	F16:            f16NEON,
 	BF16:           bf16NEON,
@@ -167,35 +167,28 @@ func sealVector(dst, src []float32, k int) { roundBF16Vector(dst[:16*k], src) }
 
 func sealRowVector(dst, src []float32) { roundBF16Vector(dst[:len(src)], src) }
 
-// tileVector interleaves the rows of A, some steps at a time, for the assembly.
-func tileVector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
-	_, _, _ = a[(rows-1)*lda+k-1], b[16*k-1], c[(rows-1)*ldc+15]
-	var panel [6 * gemmKC]float32
-	_ = panel[6*k-1]
-	if k4 := k &^ 3; rows == 6 && k4 > 0 {
-		packCols6NEON(&panel[0], ptr(a), lda, k4)
-		transposeGeneric(panel[6*k4:], 6, a[k4:], lda, rows, k-k4)
-	} else {
-		transposeGeneric(panel[:], 6, a, lda, rows, k)
-	}
-	edge(rows, c, ldc, accumulate, func(c []float32, ldc int) {
-		tileNEON(k, &panel[0], ptr(b), ptr(c), ldc, accumulate)
+func stochasticBF16Vector(y, x []float32, key uint64, first uint32) {
+	x = x[:len(y)]
+	each(len(y), func(i, n int) {
+		stochasticBF16NEON(at(y, i), at(x, i), n, uint32(key), uint32(key>>32), first+uint32(i))
 	})
 }
 
-// edge calls run for a tile of 6 rows: that of c, or if it has less, a copy.
-func edge(rows int, c []float32, ldc int, accumulate bool, run func(c []float32, ldc int)) {
-	if rows == 6 {
-		run(c, ldc)
-		return
-	}
-	var tile [6 * 16]float32
-	for i := range rows {
-		copy(tile[i*16:(i+1)*16], c[i*ldc:])
-	}
-	run(tile[:], 16)
-	for i := range rows {
-		copy(c[i*ldc:i*ldc+16], tile[i*16:])
+func tileVector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+	_, _, _ = a[(rows-1)*lda+k-1], b[16*k-1], c[(rows-1)*ldc+15]
+	switch rows {
+	case 1:
+		tile1NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 2:
+		tile2NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 3:
+		tile3NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 4:
+		tile4NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 5:
+		tile5NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	default:
+		tile6NEON(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
 	}
 }
 
@@ -204,16 +197,25 @@ func packRowsVector(dst []float32, panel int, src []float32, stride, k, panels i
 	packRows16NEON(ptr(dst), panel, ptr(src), stride, k, panels)
 }
 
-// transposeVector has assembly for what becomes a panel of B.
 func transposeVector(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if rows != 16 || ldd != 16 || cols < 4 {
-		transposeGeneric(dst, ldd, src, lds, rows, cols)
+	if rows == 0 || cols == 0 {
 		return
 	}
-	c4 := cols &^ 3
-	_, _ = dst[16*cols-1], src[15*lds+cols-1]
-	packCols16NEON(ptr(dst), ptr(src), lds, c4)
-	if c4 < cols {
-		transposeGeneric(dst[16*c4:], 16, src[c4:], lds, 16, cols-c4)
+	_, _ = dst[(cols-1)*ldd+rows-1], src[(rows-1)*lds+cols-1]
+	i, c4 := 0, cols&^3
+	if c4 > 0 {
+		for ; i+8 <= rows; i += 8 {
+			transpose8NEON(at(dst, i), ldd, at(src, i*lds), lds, c4)
+		}
+		if i+4 <= rows {
+			transpose4NEON(at(dst, i), ldd, at(src, i*lds), lds, c4)
+			i += 4
+		}
+	}
+	if c4 < cols && i > 0 {
+		transposeGeneric(dst[c4*ldd:], ldd, src[c4:], lds, i, cols-c4)
+	}
+	if i < rows {
+		transposeGeneric(dst[i:], ldd, src[i*lds:], lds, rows-i, cols)
 	}
 }

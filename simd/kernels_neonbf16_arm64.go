@@ -2,11 +2,9 @@
 
 package simd
 
-import "math"
-
-// neonbf16 is neondot with what CPUs with BF16 and I8MM add: matrix products of bfloat16
-// numbers and of bytes by products of 2×2. BFMMLA adds to its sums the products of two steps at a time, which
-// it rounds to odd; subnormal numbers are 0 for it.
+// neonbf16 is neondot with what CPUs with BF16 and I8MM add: matrix products of
+// bfloat16 numbers and of bytes by products of 2×2. BFMMLA adds to its sums the products
+// of two steps at a time, which it rounds to odd; subnormal numbers are 0 for it.
 var neonbf16 = func() Kernels {
 	k := neondot
 	k.Name = "neonbf16"
@@ -15,52 +13,55 @@ var neonbf16 = func() Kernels {
 		Run:      tileBF16Vector,
 		PackRows: packRowsVector,
 		Seal:     sealBF16Vector,
-		SealRow:  sealRowBF16,
+		SealRow:  sealRowBF16Vector,
 	}
 	k.Q8_0.Tile = int8TileVector(8, 320, 34, packQ8_0NEONBF16, tileInt8NEONBF16)
 	k.Q4_0.Tile = int8TileVector(8, 320, 18, packQ4_0NEONBF16, tileInt8NEONBF16)
 	return k
 }()
 
-// tileBF16Vector interleaves the rows of A, four steps at a time, for the assembly.
 func tileBF16Vector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
-	groups := (k + 3) / 4
+	groups := (k + 3) / 4 // of steps
 	_, _, _ = a[(rows-1)*lda+2*groups-1], b[32*groups-1], c[(rows-1)*ldc+15]
-	var panel [6 * gemmKC]float32
-	_ = panel[12*groups-1]
-	for i := range rows {
-		for g, row := 0, a[i*lda:i*lda+2*groups]; g < groups; g++ {
-			panel[12*g+2*i], panel[12*g+2*i+1] = row[2*g], row[2*g+1]
-		}
+	switch rows {
+	case 1:
+		tile1NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 2:
+		tile2NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 3:
+		tile3NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 4:
+		tile4NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	case 5:
+		tile5NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	default:
+		tile6NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
 	}
-	edge(rows, c, ldc, accumulate, func(c []float32, ldc int) {
-		tileNEONBF16(groups, &panel[0], ptr(b), ptr(c), ldc, accumulate)
-	})
 }
 
+// sealBF16Vector and sealRowBF16Vector fill up the last four steps with zeros.
 func sealBF16Vector(dst, src []float32, k int) {
 	groups, rest := k/4, k%4
 	_, _ = dst[32*((k+3)/4)-1], src[16*k-1]
 	if groups > 0 {
-		seal16NEONBF16(ptr(dst), ptr(src), groups)
+		sealNEONBF16(ptr(dst), ptr(src), groups)
 	}
-	if rest > 0 { // steps of zeros fill up the group
+	if rest > 0 {
 		var last [4 * 16]float32
 		copy(last[:], src[4*groups*16:k*16])
-		seal16NEONBF16(at(dst, 32*groups), &last[0], 1)
+		sealNEONBF16(at(dst, 32*groups), &last[0], 1)
 	}
 }
 
-func sealRowBF16(dst, src []float32) {
-	n := len(src)
-	dst = dst[:(n+3)/4*2]
-	var some [64]float32
-	for i := range dst {
-		if i%32 == 0 {
-			clear(some[copy(some[:], src[min(n, 2*i):]):])
-			roundBF16Vector(some[:], some[:])
-		}
-		lo, hi := math.Float32bits(some[2*i%64]), math.Float32bits(some[2*i%64+1])
-		dst[i] = math.Float32frombits(lo>>16 | hi)
+func sealRowBF16Vector(dst, src []float32) {
+	groups, rest := len(src)/4, len(src)%4
+	dst = dst[:(len(src)+3)/4*2]
+	for i := 0; i < groups; i += chunk / 4 {
+		sealRowNEONBF16(at(dst, 2*i), at(src, 4*i), min(chunk/4, groups-i))
+	}
+	if rest > 0 {
+		var last [4]float32
+		copy(last[:], src[4*groups:])
+		sealRowNEONBF16(at(dst, 2*groups), &last[0], 1)
 	}
 }

@@ -43,3 +43,8 @@ func scaleNEON(y *float32, a float32, n int)
 //
 //go:noescape
 func roundBF16NEON(y, x *float32, n int)
+
+// stochasticBF16NEON is StochasticBF16 with the halves of the key.
+//
+//go:noescape
+func stochasticBF16NEON(y, x *float32, n int, k0, k1, first uint32)

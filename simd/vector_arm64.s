@@ -284,18 +284,18 @@ one38:
 	FMOVS   (R0), F8
 end39:
 done35:
-	VDUP    R1, V12.S4
 	MOVD    $0x00000001_00000000, R2
 	VMOV    R2, V10.D[0]
 	MOVD    $0x00000003_00000002, R2
 	VMOV    R2, V10.D[1]
-	VSUB    V12.S4, V10.S4, V10.S4
-	WORD    $0x4f21054a // sshr v10.4s, v10.4s, #31
 	MOVD    $0x00000005_00000004, R2
 	VMOV    R2, V11.D[0]
 	MOVD    $0x00000007_00000006, R2
 	VMOV    R2, V11.D[1]
+	VDUP    R1, V12.S4
+	VSUB    V12.S4, V10.S4, V10.S4
 	VSUB    V12.S4, V11.S4, V11.S4
+	WORD    $0x4f21054a // sshr v10.4s, v10.4s, #31
 	WORD    $0x4f21056b // sshr v11.4s, v11.4s, #31
 	VBIF    V10.B16, V0.B16, V8.B16
 	VBIF    V11.B16, V1.B16, V9.B16
@@ -969,4 +969,162 @@ one141:
 end142:
 done138:
 done130:
+	RET
+
+// func stochasticBF16NEON(y, x *float32, n int, k0, k1, first uint32)
+TEXT ·stochasticBF16NEON(SB), NOSPLIT, $0-36
+	FMOVS   k0+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	FMOVS   k1+28(FP), F1
+	VDUP    V1.S[0], V1.S4
+	MOVD    $0x7feb352d, R0
+	VDUP    R0, V4.S4
+	MOVD    $0x846ca68b, R0
+	VDUP    R0, V5.S4
+	MOVD    $0x00000008, R0
+	VDUP    R0, V6.S4
+	MOVD    $0x00400000, R0
+	VDUP    R0, V7.S4
+	MOVD    $0xffff0000, R0
+	VDUP    R0, V8.S4
+	MOVD    $0x00000001_00000000, R0
+	VMOV    R0, V2.D[0]
+	MOVD    $0x00000003_00000002, R0
+	VMOV    R0, V2.D[1]
+	MOVD    $0x00000005_00000004, R0
+	VMOV    R0, V3.D[0]
+	MOVD    $0x00000007_00000006, R0
+	VMOV    R0, V3.D[1]
+	FMOVS   first+32(FP), F9
+	VDUP    V9.S[0], V9.S4
+	VADD    V9.S4, V2.S4, V2.S4
+	VADD    V9.S4, V3.S4, V3.S4
+	MOVD    y+0(FP), R0
+	MOVD    x+8(FP), R1
+	MOVD    n+16(FP), R2
+	SUBS    $8, R2, R2
+	BLT     next144
+loop143:
+	FLDPQ   (R1), (F10, F11)
+	VEOR    V0.B16, V2.B16, V12.B16
+	VEOR    V0.B16, V3.B16, V13.B16
+	VADD    V6.S4, V2.S4, V2.S4
+	VADD    V6.S4, V3.S4, V3.S4
+	VUSHR   $16, V12.S4, V14.S4
+	VUSHR   $16, V13.S4, V15.S4
+	VEOR    V14.B16, V12.B16, V12.B16
+	VEOR    V15.B16, V13.B16, V13.B16
+	WORD    $0x4ea49d8c // mul v12.4s, v12.4s, v4.4s
+	WORD    $0x4ea49dad // mul v13.4s, v13.4s, v4.4s
+	VUSHR   $15, V12.S4, V14.S4
+	VUSHR   $15, V13.S4, V15.S4
+	VEOR    V14.B16, V12.B16, V12.B16
+	VEOR    V15.B16, V13.B16, V13.B16
+	VADD    V1.S4, V12.S4, V12.S4
+	VADD    V1.S4, V13.S4, V13.S4
+	WORD    $0x4ea59d8c // mul v12.4s, v12.4s, v5.4s
+	WORD    $0x4ea59dad // mul v13.4s, v13.4s, v5.4s
+	VUSHR   $16, V12.S4, V12.S4
+	VUSHR   $16, V13.S4, V13.S4
+	VADD    V10.S4, V12.S4, V12.S4
+	VADD    V11.S4, V13.S4, V13.S4
+	WORD    $0x4e2ae54e // fcmeq v14.4s, v10.4s, v10.4s
+	WORD    $0x4e2be56f // fcmeq v15.4s, v11.4s, v11.4s
+	VORR    V7.B16, V10.B16, V10.B16
+	VORR    V7.B16, V11.B16, V11.B16
+	VBSL    V10.B16, V12.B16, V14.B16
+	VBSL    V11.B16, V13.B16, V15.B16
+	VAND    V8.B16, V14.B16, V14.B16
+	VAND    V8.B16, V15.B16, V15.B16
+	FSTPQ   (F14, F15), (R0)
+	ADD     $32, R0, R0
+	ADD     $32, R1, R1
+	SUBS    $8, R2, R2
+	BGE     loop143
+next144:
+	ADD     $8, R2, R2
+	CBZ     R2, done145
+	VEOR    V10.B16, V10.B16, V10.B16
+	VEOR    V11.B16, V11.B16, V11.B16
+	TBZ     $2, R2, few146
+	FMOVQ   (R1), F10
+	TBZ     $1, R2, one148
+	FMOVD   16(R1), F11
+	TBZ     $0, R2, end149
+	ADD     $24, R1, R3
+	VLD1    (R3), V11.S[2]
+	JMP     end149
+one148:
+	TBZ     $0, R2, end149
+	FMOVS   16(R1), F11
+end149:
+	JMP     done147
+few146:
+	TBZ     $1, R2, one150
+	FMOVD   (R1), F10
+	TBZ     $0, R2, end151
+	ADD     $8, R1, R3
+	VLD1    (R3), V10.S[2]
+	JMP     end151
+one150:
+	TBZ     $0, R2, end151
+	FMOVS   (R1), F10
+end151:
+done147:
+	VEOR    V0.B16, V2.B16, V12.B16
+	VEOR    V0.B16, V3.B16, V13.B16
+	VADD    V6.S4, V2.S4, V2.S4
+	VADD    V6.S4, V3.S4, V3.S4
+	VUSHR   $16, V12.S4, V14.S4
+	VUSHR   $16, V13.S4, V15.S4
+	VEOR    V14.B16, V12.B16, V12.B16
+	VEOR    V15.B16, V13.B16, V13.B16
+	WORD    $0x4ea49d8c // mul v12.4s, v12.4s, v4.4s
+	WORD    $0x4ea49dad // mul v13.4s, v13.4s, v4.4s
+	VUSHR   $15, V12.S4, V14.S4
+	VUSHR   $15, V13.S4, V15.S4
+	VEOR    V14.B16, V12.B16, V12.B16
+	VEOR    V15.B16, V13.B16, V13.B16
+	VADD    V1.S4, V12.S4, V12.S4
+	VADD    V1.S4, V13.S4, V13.S4
+	WORD    $0x4ea59d8c // mul v12.4s, v12.4s, v5.4s
+	WORD    $0x4ea59dad // mul v13.4s, v13.4s, v5.4s
+	VUSHR   $16, V12.S4, V12.S4
+	VUSHR   $16, V13.S4, V13.S4
+	VADD    V10.S4, V12.S4, V12.S4
+	VADD    V11.S4, V13.S4, V13.S4
+	WORD    $0x4e2ae54e // fcmeq v14.4s, v10.4s, v10.4s
+	WORD    $0x4e2be56f // fcmeq v15.4s, v11.4s, v11.4s
+	VORR    V7.B16, V10.B16, V10.B16
+	VORR    V7.B16, V11.B16, V11.B16
+	VBSL    V10.B16, V12.B16, V14.B16
+	VBSL    V11.B16, V13.B16, V15.B16
+	VAND    V8.B16, V14.B16, V14.B16
+	VAND    V8.B16, V15.B16, V15.B16
+	TBZ     $2, R2, few152
+	FMOVQ   F14, (R0)
+	TBZ     $1, R2, one154
+	FMOVD   F15, 16(R0)
+	TBZ     $0, R2, end155
+	ADD     $24, R0, R3
+	VST1    V15.S[2], (R3)
+	JMP     end155
+one154:
+	TBZ     $0, R2, end155
+	FMOVS   F15, 16(R0)
+end155:
+	JMP     done153
+few152:
+	TBZ     $1, R2, one156
+	FMOVD   F14, (R0)
+	TBZ     $0, R2, end157
+	ADD     $8, R0, R3
+	VST1    V14.S[2], (R3)
+	JMP     end157
+one156:
+	TBZ     $0, R2, end157
+	FMOVS   F14, (R0)
+end157:
+done153:
+done145:
 	RET

@@ -2,36 +2,44 @@ package main
 
 import "fmt"
 
-// The layout of a sealed panel is that of bfmmla: for four steps, and two columns of
-// the panel after two, a vector with the four numbers of one and of the other.
+// A vector for bfmmla has four steps of one row of A, and of the next; or of one column
+// of B, and of the next, eight of which make four steps of a sealed panel.
 
 func bf16(g *gen) {
-	g.fn("tileNEONBF16", "func(k int, a, b, c *float32, ldc int, accumulate bool)",
-		"is Tile.Run for 6×16 and sealed panels of 4·k steps, k ≥ 1.", func() { tileBF16(g) })
-	g.fn("seal16NEONBF16", "func(dst, src *float32, k int)",
-		"is Tile.Seal for panels 16 wide of 4·k steps, k ≥ 1.", func() { seal(g, 16) })
-	g.fn("seal6NEONBF16", "func(dst, src *float32, k int)",
-		"is Tile.Seal for panels 6 wide of 4·k steps, k ≥ 1.", func() { seal(g, 6) })
+	for rows := 1; rows <= 6; rows++ {
+		g.fn(fmt.Sprintf("tile%dNEONBF16", rows), tileSignature,
+			fmt.Sprintf("is Tile.Run for %d×16 and what is sealed, 4·k steps, k ≥ 1.", rows), func() { tileBF16(g, rows) })
+	}
+	g.fn("sealNEONBF16", "func(dst, src *float32, k int)", "is Tile.Seal for 4·k steps, k ≥ 1.", func() { seal(g) })
+	g.fn("sealRowNEONBF16", "func(dst, src *float32, k int)", "is Tile.SealRow for 4·k steps, k ≥ 1.", func() { sealRow(g) })
 }
 
-// tileBF16 keeps 3×8 sums of 2×2; it reads three vectors of A and eight of B for four steps.
-func tileBF16(g *gen) {
-	k, a, b := g.arg("k"), g.arg("a"), g.arg("b")
-	row := g.tileRows()
-	sums := g.vecs(24)
+// tileBF16 keeps eight sums of 2×2 for every two rows.
+func tileBF16(g *gen, rows int) {
+	k, b := g.arg("k"), g.arg("b")
+	a, c := g.rows("a", "lda", rows), g.rows("c", "ldc", rows)
+	for _, r := range c {
+		g.ins("PRFM", mem(0, r), "PLDL1KEEP")
+	}
+	pairs := (rows + 1) / 2
+	sums := g.vecs(8 * pairs)
 	g.zero(sums)
 	top := g.label("steps")
 	g.place(top)
 	g.scope(func() {
-		av, bv := g.vecs(3), g.vecs(4)
-		g.ins("FLDPQ.P", mem(32, a), fmt.Sprintf("(%s, %s)", av[0].f(), av[1].f()))
-		g.ins("FMOVQ.P", mem(16, a), av[2].f())
+		av, bv := g.vecs(pairs), g.vecs(4)
+		for i, p := range a {
+			if i%2 == 0 {
+				g.ins("FMOVD.P", mem(8, p), av[i/2].f())
+			} else {
+				g.ins("VLD1.P", mem(8, p), fmt.Sprintf("V%d.D[1]", int(av[i/2])))
+			}
+		}
 		for j := 0; j < 8; j += 2 {
 			w := bv[j%4 : j%4+2] // by turns, so that loads need not wait
 			g.ins("FLDPQ.P", mem(32, b), fmt.Sprintf("(%s, %s)", w[0].f(), w[1].f()))
 			for i := range av {
-				s := sums[8*i+j : 8*i+j+2]
-				g.op(bfmmla, s, av[i:i+1], w)
+				g.op(bfmmla, sums[8*i+j:8*i+j+2], av[i:i+1], w)
 			}
 		}
 	})
@@ -41,7 +49,7 @@ func tileBF16(g *gen) {
 	// that is free makes the next one free.
 	var out vecs
 	free := g.vecs(1)
-	for i := range 3 {
+	for i := range pairs {
 		var even, odd vecs
 		for j := 0; j < 8; j += 2 {
 			s, t := sums[8*i+j:8*i+j+1], sums[8*i+j+1:8*i+j+2]
@@ -52,35 +60,45 @@ func tileBF16(g *gen) {
 		}
 		out = append(append(out, even...), odd...)
 	}
-	g.storeTile(out, row, k, append(free, g.vecs(3)...))
+	g.free(free)
+	g.storeTile(out, c, k)
 }
 
 // seal transposes four steps of four columns and rounds them.
-func seal(g *gen, width int) {
+func seal(g *gen) {
 	dst, src, k := g.arg("dst"), g.arg("src"), g.arg("k")
 	top := g.label("steps")
 	g.place(top)
-	for i := 0; i < width; i += 4 {
+	for i := 0; i < 16; i += 4 {
 		g.scope(func() {
-			cols := min(4, width-i)
 			r, t := g.vecs(4), g.vecs(4)
 			for p, v := range r {
-				op := "FMOVQ"
-				if cols == 2 {
-					op = "FMOVD"
-				}
-				g.ins(op, mem(4*(p*width+i), src), v.f())
+				g.ins("FMOVQ", mem(64*p+4*i, src), v.f())
 			}
 			g.transpose(r, t)
-			for q := range cols / 2 {
-				g.op(bfcvtn, t[q:q+1], r[2*q:2*q+1], nil)
-				g.op(bfcvtn2, t[q:q+1], r[2*q+1:2*q+2], nil)
-			}
-			g.storeVecs(t[:cols/2], 8*i, dst)
+			g.op(bfcvtn, t[:2], vecs{r[0], r[2]}, nil)
+			g.op(bfcvtn2, t[:2], vecs{r[1], r[3]}, nil)
+			g.storeVecs(t[:2], 8*i, dst)
 		})
 	}
-	g.ins("ADD", fmt.Sprintf("$%d", 16*width), src, src)
-	g.ins("ADD", fmt.Sprintf("$%d", 8*width), dst, dst)
+	g.ins("ADD", "$256", src, src)
+	g.ins("ADD", "$128", dst, dst)
 	g.ins("SUBS", "$1", k, k)
 	g.ins("BNE", top)
+}
+
+func sealRow(g *gen) {
+	dst, src, k := g.arg("dst"), g.arg("src"), g.arg("k")
+	for _, groups := range []int{4, 1} {
+		g.times(k, groups, func() {
+			v := g.vecs(groups)
+			g.loadVecs(v, 0, src)
+			for i := range v {
+				g.op(bfcvtn, v[i:i+1], v[i:i+1], nil)
+				g.ins("FMOVD", v[i].f(), mem(8*i, dst))
+			}
+			g.ins("ADD", fmt.Sprintf("$%d", 16*groups), src, src)
+			g.ins("ADD", fmt.Sprintf("$%d", 8*groups), dst, dst)
+		})
+	}
 }

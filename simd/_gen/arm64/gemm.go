@@ -3,110 +3,95 @@ package main
 import "fmt"
 
 func gemm(g *gen) {
-	g.fn("tileNEON", "func(k int, a, b, c *float32, ldc int, accumulate bool)",
-		"is Tile.Run for 6×16 and k ≥ 1.", func() { tile(g) })
+	for rows := 1; rows <= 6; rows++ {
+		g.fn(fmt.Sprintf("tile%dNEON", rows), tileSignature, fmt.Sprintf("is Tile.Run for %d×16 and k ≥ 1.", rows), func() { tile(g, rows) })
+	}
 	g.fn("packRows16NEON", "func(dst *float32, panel int, src *float32, stride, k, panels int)",
-		"is Tile.PackRows for panels 16 wide, k ≥ 1 and panels ≥ 1.", func() {
-			copyRows(g, 64, func(src, dst reg) {
-				v := g.vecs(4)
-				g.loadVecs(v, 0, src)
-				g.storeVecs(v, 0, dst)
-			})
-		})
-	g.fn("packRows6NEON", "func(dst *float32, panel int, src *float32, stride, k, panels int)",
-		"is Tile.PackRows for panels 6 wide, k ≥ 1 and panels ≥ 1.", func() {
-			copyRows(g, 24, func(src, dst reg) {
-				v := g.vecs(2)
-				g.ins("FMOVQ", mem(0, src), v[0].f())
-				g.ins("FMOVD", mem(16, src), v[1].f())
-				g.ins("FMOVQ", v[0].f(), mem(0, dst))
-				g.ins("FMOVD", v[1].f(), mem(16, dst))
-			})
-		})
-	g.fn("packCols16NEON", "func(dst, src *float32, stride, k int)",
-		"sets dst[p*16+i] = src[i*stride+p] for i < 16 and p < k, a multiple of 4, k ≥ 4.", func() { packCols(g, 16) })
-	g.fn("packCols6NEON", "func(dst, src *float32, stride, k int)",
-		"sets dst[p*6+i] = src[i*stride+p] for i < 6 and p < k, a multiple of 4, k ≥ 4.", func() { packCols(g, 6) })
-}
-
-// tile is the 6×16 micro-kernel: 24 vectors of sums, 4 of B, and of A three for two
-// steps, whose lanes are the factors.
-func tile(g *gen) {
-	k, a, b := g.arg("k"), g.arg("a"), g.arg("b")
-	row := g.tileRows()
-	sums := g.vecs(24)
-	g.zero(sums)
-	bv := g.vecs(4)
-	// step adds the products of a step, whose factors of A begin at lane of av.
-	step := func(av vecs, lane int) {
-		for i := range 6 {
-			at := lane + i
-			for j := range 4 {
-				g.element(fmlaElement, sums[4*i+j], bv[j], av[at/4], at%4)
-			}
-		}
-	}
-	loadB := func() {
-		g.ins("FLDPQ.P", mem(32, b), fmt.Sprintf("(%s, %s)", bv[0].f(), bv[1].f()))
-		g.ins("FLDPQ.P", mem(32, b), fmt.Sprintf("(%s, %s)", bv[2].f(), bv[3].f()))
-	}
-	g.times(k, 2, func() {
-		av := g.vecs(3)
-		g.ins("FLDPQ.P", mem(32, a), fmt.Sprintf("(%s, %s)", av[0].f(), av[1].f()))
-		g.ins("FMOVQ.P", mem(16, a), av[2].f())
-		loadB()
-		step(av, 0)
-		loadB()
-		step(av, 6)
-	})
-	store := g.label("store")
-	g.ins("CBZ", k, store)
-	g.scope(func() {
-		av := g.vecs(2)
-		g.ins("FMOVQ", mem(0, a), av[0].f())
-		g.ins("FMOVD", mem(16, a), av[1].f())
-		loadB()
-		step(av, 0)
-	})
-
-	g.place(store)
-	g.storeTile(sums, row, k, bv)
-}
-
-// storeTile writes the sums of a 6×16 tile to the rows of c, or adds them to what is
-// there. It uses a register and four vectors.
-func (g *gen) storeTile(sums vecs, row []reg, r reg, tmp vecs) {
-	set := g.label("set")
-	g.ins("MOVBU", g.param("accumulate"), r)
-	g.ins("CBZ", r, set)
-	for i, p := range row {
-		g.loadVecs(tmp, 0, p)
-		s := sums[4*i : 4*i+4]
-		g.op(fadd, s, tmp, s)
-	}
-	g.place(set)
-	for i, p := range row {
-		g.storeVecs(sums[4*i:4*i+4], 0, p)
+		"is Tile.PackRows for k ≥ 1 and panels ≥ 1.", func() { packRows(g) })
+	for _, rows := range []int{8, 4} {
+		g.fn(fmt.Sprintf("transpose%dNEON", rows), "func(dst *float32, ldd int, src *float32, lds, cols int)",
+			fmt.Sprintf("sets dst[j*ldd+i] = src[i*lds+j] for i < %d and j < cols, a multiple of 4, cols ≥ 4.", rows),
+			func() { transposeRows(g, rows) })
 	}
 }
 
-// tileRows returns pointers to the six rows of the tile of c, and has them fetched.
-func (g *gen) tileRows() []reg {
-	row := []reg{g.arg("c")}
-	ldc := g.stride("ldc")
-	for i := 1; i < 6; i++ {
-		row = append(row, g.reg())
-		g.ins("ADD", ldc, row[i-1], row[i])
-	}
-	for _, r := range row {
+const tileSignature = "func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)"
+
+// tile is a micro-kernel of up to 6×16: four vectors of sums for each row. The lanes of
+// a vector of A are a row's factors of four steps.
+func tile(g *gen, rows int) {
+	k, b := g.arg("k"), g.arg("b")
+	a, c := g.rows("a", "lda", rows), g.rows("c", "ldc", rows)
+	for _, r := range c {
 		g.ins("PRFM", mem(0, r), "PLDL1KEEP")
+	}
+	sums := g.vecs(4 * rows)
+	g.zero(sums)
+	// step adds the products of a step, whose factors of A are lane of av.
+	step := func(av vecs, lane int) {
+		g.scope(func() {
+			bv := g.vecs(2)
+			for j := 0; j < 4; j += 2 {
+				g.ins("FLDPQ.P", mem(32, b), fmt.Sprintf("(%s, %s)", bv[0].f(), bv[1].f()))
+				for i := range rows {
+					g.element(fmlaElement, sums[4*i+j], bv[0], av[i], lane)
+					g.element(fmlaElement, sums[4*i+j+1], bv[1], av[i], lane)
+				}
+			}
+		})
+	}
+	for _, steps := range []int{4, 1} {
+		g.times(k, steps, func() {
+			av := g.vecs(rows)
+			for i, v := range av {
+				g.ins(map[int]string{4: "FMOVQ.P", 1: "FMOVS.P"}[steps], mem(4*steps, a[i]), v.f())
+			}
+			for p := range steps {
+				step(av, p)
+			}
+		})
+	}
+	g.storeTile(sums, c, k)
+}
+
+// rows returns pointers to the rows of a matrix, whose stride counts numbers.
+func (g *gen) rows(name, stride string, n int) []reg {
+	row := []reg{g.arg(name)}
+	g.scope(func() {
+		ld := g.stride(stride)
+		for i := 1; i < n; i++ {
+			row = append(row, g.reg())
+			g.ins("ADD", ld, row[i-1], row[i])
+		}
+	})
+	for _, r := range row {
+		g.use(r)
 	}
 	return row
 }
 
-// copyRows is the body of packRows: width bytes at a time are copied by move, row
-// after row, so that memory is read in order.
-func copyRows(g *gen, width int, move func(src, dst reg)) {
+// storeTile writes the sums of a tile to the rows of c, or adds them to what is there.
+// It uses a register and four vectors.
+func (g *gen) storeTile(sums vecs, c []reg, r reg) {
+	set := g.label("set")
+	g.ins("MOVBU", g.param("accumulate"), r)
+	g.ins("CBZ", r, set)
+	g.scope(func() {
+		v := g.vecs(4)
+		for i, p := range c {
+			g.loadVecs(v, 0, p)
+			s := sums[4*i : 4*i+4]
+			g.op(fadd, s, v, s)
+		}
+	})
+	g.place(set)
+	for i, p := range c {
+		g.storeVecs(sums[4*i:4*i+4], 0, p)
+	}
+}
+
+// packRows copies 64 bytes at a time, row after row, so that memory is read in order.
+func packRows(g *gen) {
 	dst, panel, src := g.arg("dst"), g.stride("panel"), g.arg("src")
 	stride, k, panels := g.stride("stride"), g.arg("k"), g.arg("panels")
 	s, d, n := g.reg(), g.reg(), g.reg()
@@ -116,48 +101,49 @@ func copyRows(g *gen, width int, move func(src, dst reg)) {
 	g.ins("MOVD", dst, d)
 	g.ins("MOVD", panels, n)
 	g.place(next)
-	g.scope(func() { move(s, d) })
-	g.ins("ADD", fmt.Sprintf("$%d", width), s, s)
+	g.scope(func() {
+		v := g.vecs(4)
+		g.loadVecs(v, 0, s)
+		g.storeVecs(v, 0, d)
+	})
+	g.ins("ADD", "$64", s, s)
 	g.ins("ADD", panel, d, d)
 	g.ins("SUBS", "$1", n, n)
 	g.ins("BNE", next)
 	g.ins("ADD", stride, src, src)
-	g.ins("ADD", fmt.Sprintf("$%d", width), dst, dst)
+	g.ins("ADD", "$64", dst, dst)
 	g.ins("SUBS", "$1", k, k)
 	g.ins("BNE", row)
 }
 
-// packCols transposes 4 columns of all rows at a time, in blocks of 4×4; of 6 rows the
-// last two are a block of 2×4.
-func packCols(g *gen, width int) {
-	dst, src, stride, k := g.arg("dst"), g.arg("src"), g.stride("stride"), g.arg("k")
-	p := g.reg()
-	block := g.label("block")
+// transposeRows takes four columns of all rows at a time, in blocks of 4×4.
+func transposeRows(g *gen, rows int) {
+	dst, ldd, k := g.arg("dst"), g.stride("ldd"), g.arg("cols")
+	src := g.rows("src", "lds", rows)
+	block, p := g.label("block"), g.reg()
 	g.place(block)
-	g.ins("MOVD", src, p)
-	load := func(v vec) {
-		g.ins("FMOVQ", mem(0, p), v.f())
-		g.ins("ADD", stride, p, p)
-	}
-	for i := 0; i < width; i += 4 {
-		g.scope(func() {
-			rows := min(4, width-i)
-			r, t := g.vecs(4), g.vecs(4)
-			for _, v := range r[:rows] {
-				load(v)
+	g.scope(func() {
+		r, t := g.vecs(rows), g.vecs(4)
+		for i, v := range r {
+			g.ins("FMOVQ.P", mem(16, src[i]), v.f())
+		}
+		for i := 0; i < rows; i += 4 {
+			g.transpose(r[i:i+4], t)
+		}
+		for j := range 4 {
+			if j == 0 {
+				g.ins("MOVD", dst, p)
+			} else {
+				g.ins("ADD", ldd, p, p)
 			}
-			g.transpose(r, t)
-			for j, v := range r {
-				if rows == 4 {
-					g.ins("FMOVQ", v.f(), mem(4*(j*width+i), dst))
-				} else {
-					g.ins("FMOVD", v.f(), mem(4*(j*width+i), dst))
-				}
+			var column vecs
+			for i := 0; i < rows; i += 4 {
+				column = append(column, r[i+j])
 			}
-		})
-	}
-	g.ins("ADD", fmt.Sprintf("$%d", 16*width), dst, dst)
-	g.ins("ADD", "$16", src, src)
+			g.storeVecs(column, 0, p)
+		}
+	})
+	g.ins("ADD", ldd, p, dst)
 	g.ins("SUBS", "$4", k, k)
 	g.ins("BNE", block)
 }

@@ -9,6 +9,7 @@ import (
 	"go/types"
 	"log"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -207,6 +208,9 @@ func (g *gen) reg() reg {
 	panic("unreachable")
 }
 
+// use marks a register of a scope that has ended as in use again.
+func (g *gen) use(r reg) { g.inUse.regs[slices.Index(general[:], r)] = true }
+
 // vecs returns n vector registers that are free.
 func (g *gen) vecs(n int) vecs {
 	var v vecs
@@ -376,20 +380,28 @@ func (l lanes) partly(p reg, v vecs, move func(op, m, r string)) {
 // mask returns vectors whose lanes are all ones where there is a number, else 0.
 func (l lanes) mask() vecs {
 	g, m := l.g, l.g.vecs(2)
-	g.scope(func() {
-		// Lane i is the sign of i-rest, spread.
-		r, count := g.reg(), g.vecs(1)
+	g.iota(m)
+	g.scope(func() { // lane i is the sign of i-rest, spread
+		count := g.vecs(1)
 		g.ins("VDUP", *l.rest, s4(count[0]))
-		for i, v := range m {
-			g.ins("MOVD", fmt.Sprintf("$0x%08x_%08x", 4*i+1, 4*i), r)
-			g.ins("VMOV", r, fmt.Sprintf("V%d.D[0]", int(v)))
-			g.ins("MOVD", fmt.Sprintf("$0x%08x_%08x", 4*i+3, 4*i+2), r)
-			g.ins("VMOV", r, fmt.Sprintf("V%d.D[1]", int(v)))
-			g.ins("VSUB", s4(count[0]), s4(v), s4(v))
-			g.op(sshr31, vecs{v}, vecs{v}, nil)
-		}
+		g.goOp("VSUB", "S4", m, m, count)
+		g.op(sshr31, m, m, nil)
 	})
 	return m
+}
+
+// iota sets the lanes of v to 0, 1, 2, …
+func (g *gen) iota(v vecs) {
+	g.scope(func() {
+		r := g.reg()
+		for i, v := range v {
+			for h := range 2 {
+				lane := 4*i + 2*h
+				g.ins("MOVD", fmt.Sprintf("$0x%08x_%08x", lane+1, lane), r)
+				g.ins("VMOV", r, fmt.Sprintf("V%d.D[%d]", int(v), h))
+			}
+		}
+	})
 }
 
 // loop runs body over n numbers: count vectors at a time, then two, then the rest.

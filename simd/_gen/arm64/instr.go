@@ -30,6 +30,7 @@ var (
 	fcvtl  = instr{0x0e217800, "fcvtl v%d.4s, v%d.4h"}
 	fcvtl2 = instr{0x4e217800, "fcvtl2 v%d.4s, v%d.8h"}
 
+	mul    = instr{0x4ea09c00, "mul v%d.4s, v%d.4s, v%d.4s"}
 	umax   = instr{0x6ea06400, "umax v%d.4s, v%d.4s, v%d.4s"}
 	umaxv  = instr{0x6eb0a800, "umaxv s%d, v%d.4s"}
 	sxtlB  = instr{0x0f08a400, "sxtl v%d.8h, v%d.8b"}

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // The sums are those of the avx2 set, in its order: eight vectors here are four of
 // eight lanes there. (The bits are the same, too.)
 func vector(g *gen) {
@@ -88,6 +90,40 @@ func vector(g *gen) {
 			g.goOp("VBSL", "B16", number, u, x)
 			g.goOp("VAND", "B16", number, number, high)
 			l.store(number, p[0])
+		})
+	})
+
+	// The steps and constants are those of simd/stochastic.go.
+	g.fn("stochasticBF16NEON", "func(y, x *float32, n int, k0, k1, first uint32)", "is StochasticBF16 with the halves of the key.", func() {
+		k0, k1, index := g.broadcast("k0"), g.broadcast("k1"), g.vecs(2)
+		mul1, mul2, eight := g.bits(0x7feb352d), g.bits(0x846ca68b), g.bits(8)
+		quiet, high := g.bits(1<<22), g.bits(0xffff0000)
+		g.iota(index)
+		g.goOp("VADD", "S4", index, index, g.broadcast("first"))
+		g.elementwise(2, []string{"y", "x"}, func(l lanes, p []reg) {
+			x, h, t := l.load(p[1]), g.vecs(2), g.vecs(2)
+			xorShift := func(bits int) {
+				for i := range h {
+					g.ins("VUSHR", fmt.Sprintf("$%d", bits), s4(h[i]), s4(t[i]))
+				}
+				g.goOp("VEOR", "B16", h, h, t)
+			}
+			g.goOp("VEOR", "B16", h, index, k0)
+			g.goOp("VADD", "S4", index, index, eight)
+			xorShift(16)
+			g.op(mul, h, h, mul1)
+			xorShift(15)
+			g.goOp("VADD", "S4", h, h, k1)
+			g.op(mul, h, h, mul2)
+			for _, v := range h {
+				g.ins("VUSHR", "$16", s4(v), s4(v))
+			}
+			g.goOp("VADD", "S4", h, h, x)
+			g.op(fcmeq, t, x, x)
+			g.goOp("VORR", "B16", x, x, quiet)
+			g.goOp("VBSL", "B16", t, h, x)
+			g.goOp("VAND", "B16", t, t, high)
+			l.store(t, p[0])
 		})
 	})
 }
