@@ -169,8 +169,8 @@ func (m *Model) Trainable() []*nn.Param {
 	return out
 }
 
-// TrainFull makes every parameter trainable, with a float32 master each. Adapters are
-// merged first.
+// TrainFull makes every parameter trainable, with a float32 master each, and lets go of
+// the memory of the file. Adapters are merged first.
 func (m *Model) TrainFull() {
 	m.MergeLoRA()
 	for _, p := range m.params {
@@ -179,6 +179,7 @@ func (m *Model) TrainFull() {
 		}
 		p.Trainable = true
 	}
+	m.File.Forget()
 }
 
 // Param returns the parameter of that name.

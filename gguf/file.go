@@ -291,6 +291,15 @@ func (f *File) Close() error {
 	return nil
 }
 
+// Forget lets go of the memory of all parts of a mapped file that were looked at so
+// far; where they are looked at again they are read again. What follows from the
+// file stays valid.
+func (f *File) Forget() {
+	if f.unmap != nil && len(f.data) > 0 {
+		forget(f.data)
+	}
+}
+
 // Tensor returns the tensor of that name.
 func (f *File) Tensor(name string) (*Tensor, bool) {
 	i, ok := f.tensorIndex[name]

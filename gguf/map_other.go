@@ -21,3 +21,6 @@ func mapFile(path string) (data []byte, info fs.FileInfo, unmap func() error, er
 	data, err = io.ReadAll(file)
 	return data, info, func() error { return nil }, err
 }
+
+// forget does nothing: there is no mapping.
+func forget([]byte) {}

@@ -37,3 +37,6 @@ func mapFile(path string) (data []byte, info fs.FileInfo, unmap func() error, er
 	}
 	return data, info, func() error { return unix.Munmap(data) }, nil
 }
+
+// forget drops a mapping's pages. That they stay, where it is refused, is no error.
+func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
