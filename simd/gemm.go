@@ -31,17 +31,9 @@ const (
 	// gemmPad is what a copied row of A is longer than its panel is deep, so that rows
 	// are no multiple of 4 KiB apart: those would share the lines of the first cache.
 	gemmPad = 16
-	// gemmRows is the number of rows of A that are swept with each panel of B:
-	// 48 rows of 256 are 52 KiB, which stay in the second-level cache.
-	gemmRows = 48
-	// gemmCols is the number of columns of a panel block of B that one task packs for
-	// itself: 128 columns of 256 are 128 KiB, which stay in the second-level cache.
-	gemmCols = 128
 	// gemmWide is how far a task goes along the factor that is packed for all: a number
 	// that it packs for itself is used so often, and packing costs as little.
 	gemmWide = 512
-	// gemmBuf limits what is packed for all tasks, in words: 8 MiB.
-	gemmBuf = 2 << 20
 	// gemmPack is the size of a task that packs, in rows of A or columns of B.
 	gemmPack = 64
 	// gemmAlign is a multiple of every block length of a weight type: Unpack is called
@@ -296,20 +288,20 @@ func (k *Kernels) gemmBlocked(tile *Tile, par For, c []float32, ldc, m, n, kk in
 	mStep, nStep := m, n
 	shared := 0 // words of a step
 	if !p.ownA {
-		mStep = min(m, gemmBuf/p.lda/p.unitA*p.unitA)
+		mStep = min(m, max(1, blocks.buf/p.lda/p.unitA)*p.unitA)
 		shared = mStep * p.lda
 	}
 	if !p.ownB {
-		nStep = min(n, gemmBuf/p.panel*tile.NR/p.unitB*p.unitB)
+		nStep = min(n, max(1, blocks.buf/p.panel*tile.NR/p.unitB)*p.unitB)
 		shared = max(shared, ceilDiv(nStep, tile.NR)*p.panel)
 	}
-	blocks := min(ceilDiv(kk, p.depth), max(1, gemmBuf/shared))
-	kStep := blocks * p.depth
+	count := min(ceilDiv(kk, p.depth), max(1, blocks.buf/shared))
+	kStep := count * p.depth
 	if !p.ownA {
-		p.bufA = grow(p.bufA, blocks*mStep*p.lda)
+		p.bufA = grow(p.bufA, count*mStep*p.lda)
 	}
 	if !p.ownB {
-		p.bufB = grow(p.bufB, blocks*ceilDiv(nStep, tile.NR)*p.panel)
+		p.bufB = grow(p.bufB, count*ceilDiv(nStep, tile.NR)*p.panel)
 	}
 
 	for p.j0 = 0; p.j0 < n; p.j0 += nStep {
@@ -373,13 +365,16 @@ func (p *product) divide() {
 	if p.ownB {
 		parts := ceilDiv(p.mm, gemmWide)
 		p.rows = roundUp(ceilDiv(p.mm, parts), mr)
-		p.cols = min(roundUp(ceilDiv(p.nn*parts, gemmTasks), nr), roundUp(gemmCols, nr))
+		p.cols = min(roundUp(ceilDiv(p.nn*parts, gemmTasks), nr), roundUp(blocks.cols, nr))
 		return
 	}
 	parts := ceilDiv(p.nn, gemmWide)
 	p.cols = roundUp(ceilDiv(p.nn, parts), nr)
-	p.rows = min(roundUp(ceilDiv(p.mm*parts, gemmTasks), mr), gemmRows/mr*mr)
+	p.rows = min(roundUp(ceilDiv(p.mm*parts, gemmTasks), mr), sweep(mr))
 }
+
+// sweep is how many rows of A are swept with each panel of B.
+func sweep(mr int) int { return max(mr, blocks.rows/mr*mr) }
 
 // pack is one task of packing for all: some rows of A or columns of B, one block of steps.
 func (p *product) pack(task int) {
@@ -612,8 +607,8 @@ func (p *product) block(s *gemmScratch, t *tiles, kb int) {
 	} else {
 		b = p.panelsB(kb)[t.j0/nr*p.panel:]
 	}
-	for lo := 0; lo < t.rows; lo += gemmRows / mr * mr {
-		hi := min(lo+gemmRows/mr*mr, t.rows)
+	for lo := 0; lo < t.rows; lo += sweep(mr) {
+		hi := min(lo+sweep(mr), t.rows)
 		if p.ownA && p.a.Trans { // transposed, many at a time
 			p.packA(s, a[lo*p.lda:], p.i0+t.i0+lo, hi-lo, kb)
 		}

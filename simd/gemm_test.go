@@ -341,6 +341,44 @@ func TestGemmSameBits(t *testing.T) {
 	})
 }
 
+// TestGemmBlocking: nor do the sizes of the caches. The smallest buffer makes products of
+// many passes in all directions.
+func TestGemmBlocking(t *testing.T) {
+	eachSet(t, func(t *testing.T, k *simd.Kernels) {
+		for o := range 16 {
+			for _, shape := range [][3]int{{60, 35, 1101}, {35, 60, 1101}, {300, 70, 35}, {70, 300, 35}} {
+				g := gemmCase{m: shape[0], n: shape[1], k: shape[2], transA: o&1 != 0, transB: o&2 != 0,
+					accumulate: o&4 != 0, bf16: o&8 != 0, unpackA: o%3 == 0, unpackB: o%5 == 0}
+				rng := rand.New(rand.NewPCG(8, uint64(o)))
+				a, b := newOperand(rng, g.m, g.k, 0, g.transA), newOperand(rng, g.k, g.n, 0, g.transB)
+				c0 := make([]float32, g.m*g.n)
+				simdtest.Fill(rng, c0)
+				want := g.run(t, k, nil, a, b, c0)
+				t.Run("", func(t *testing.T) {
+					simd.SetBlocking(t, 1, 1, 1)
+					simdtest.SameBits(t, want, g.run(t, k, workers(3), a, b, c0), fmt.Sprintf("smallest %+v", g))
+					rows, cols, buf := simd.NewBlocking(2<<20, 64<<20)
+					simd.SetBlocking(t, rows, cols, buf)
+					simdtest.SameBits(t, want, g.run(t, k, workers(3), a, b, c0), fmt.Sprintf("large %+v", g))
+				})
+			}
+		}
+	})
+}
+
+func TestBlockingForCaches(t *testing.T) {
+	for _, c := range [][5]int{
+		{512 << 10, 32 << 20, 48, 112, 2 << 20},
+		{0, -1, 48, 112, 1 << 19},
+		{1, 1, 24, 48, 1 << 19},
+		{1 << 20, 16 << 20, 96, 240, 1 << 20},
+		{1 << 30, 1 << 30, 192, 480, 4 << 20},
+	} {
+		rows, cols, buf := simd.NewBlocking(c[0], c[1])
+		require.Equal(t, [3]int{c[2], c[3], c[4]}, [3]int{rows, cols, buf}, "L2 %d, L3 %d", c[0], c[1])
+	}
+}
+
 // from returns what is stored from element (r,c) of the operand on.
 func (o operand) from(r, c int) []float32 {
 	if o.trans {

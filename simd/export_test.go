@@ -1,0 +1,16 @@
+package simd
+
+import "testing"
+
+// SetBlocking changes the blocking of matrix products until the test ends.
+func SetBlocking(t *testing.T, rows, cols, buf int) {
+	old := blocks
+	t.Cleanup(func() { blocks = old })
+	blocks = blocking{rows: rows, cols: cols, buf: buf}
+}
+
+// NewBlocking returns the blocking for caches of these sizes.
+func NewBlocking(l2, l3 int) (rows, cols, buf int) {
+	b := newBlocking(l2, l3)
+	return b.rows, b.cols, b.buf
+}
