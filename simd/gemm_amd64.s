@@ -800,7 +800,7 @@ set30:
 	RET
 
 // func packRows16AVX2(dst *float32, panel int, src *float32, stride int, k int, panels int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packRows16AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ panel+8(FP), CX
@@ -810,6 +810,7 @@ TEXT ·packRows16AVX2(SB), NOSPLIT, $0-48
 	SHLQ $0x02, BX
 	MOVQ k+32(FP), SI
 	MOVQ panels+40(FP), DI
+	LEAQ (BX)(BX*1), R11
 
 row31:
 	MOVQ DX, R8
@@ -817,18 +818,19 @@ row31:
 	MOVQ DI, R10
 
 next32:
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	VMOVUPS Y0, (R9)
-	VMOVUPS Y1, 32(R9)
-	ADDQ    $+64, R8
-	ADDQ    CX, R9
-	DECQ    R10
-	JNZ     next32
-	ADDQ    BX, DX
-	ADDQ    $+64, AX
-	DECQ    SI
-	JNZ     row31
+	PREFETCHT0 (R8)(R11*8)
+	VMOVUPS    (R8), Y0
+	VMOVUPS    32(R8), Y1
+	VMOVUPS    Y0, (R9)
+	VMOVUPS    Y1, 32(R9)
+	ADDQ       $+64, R8
+	ADDQ       CX, R9
+	DECQ       R10
+	JNZ        next32
+	ADDQ       BX, DX
+	ADDQ       $+64, AX
+	DECQ       SI
+	JNZ        row31
 	VZEROUPPER
 	RET
 
