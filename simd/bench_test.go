@@ -3,6 +3,9 @@ package simd_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/viterin/vek/vek32"
@@ -11,63 +14,120 @@ import (
 	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
 
-// BenchmarkGemm measures the three products of a layer, X [T,K], W [N,K]:
-// Y = X·Wᵀ, dX = dY·W, dW = dYᵀ·X.
-func BenchmarkGemm(b *testing.B) {
-	shapes := []struct{ t, n, k int }{
-		{1, 4096, 256}, {1, 32000, 768}, {512, 8, 256}, {512, 128, 128}, {512, 384, 128}, {2048, 256, 256}, {2048, 512, 128}, {2048, 128, 512}, {1024, 4096, 256},
-		{64, 768, 768}, {256, 768, 768}, {512, 768, 768}, {512, 2048, 768}, {256, 2048, 2048}, {512, 2048, 2048},
+// helpers returns a simd.For of n goroutines that look for the next loop all the time, as
+// those of the engine's pool do for a while; it lasts as long as the benchmark.
+func helpers(b *testing.B, n int) simd.For {
+	var mu sync.Mutex // the loop: items and body
+	var items int
+	var body func(i int)
+	var loop, next, done atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < items; i = int(next.Add(1)) - 1 {
+			body(i)
+		}
 	}
-	rng := rand.New(rand.NewPCG(1, 2))
-	for _, op := range []string{"Y", "dX", "dW"} {
-		for _, s := range shapes {
+	for range n - 1 {
+		go func() {
+			for seen := int64(0); ; runtime.Gosched() {
+				switch now := loop.Load(); now {
+				case seen:
+				case -1:
+					return
+				default:
+					seen = now
+					work()
+					done.Add(1)
+				}
+			}
+		}()
+	}
+	b.Cleanup(func() { loop.Store(-1) })
+	return func(count int, f func(i int)) {
+		mu.Lock()
+		defer mu.Unlock()
+		items, body = count, f
+		next.Store(0)
+		done.Store(0)
+		loop.Add(1)
+		work()
+		for done.Load() < int64(n-1) {
+			runtime.Gosched()
+		}
+	}
+}
+
+// BenchmarkGemm measures the three products of a layer, X [T,K], W [N,K]: Y = X·Wᵀ,
+// dX = dY·W, dW = dYᵀ·X. The last shapes are those of models, for the best set only, also
+// with numbers rounded to bfloat16 and with a W that is unpacked (here copied).
+func BenchmarkGemm(b *testing.B) {
+	type shape struct{ t, n, k int }
+	for _, s := range []shape{{1, 32000, 768}, {512, 8, 256}, {512, 128, 128}, {2048, 256, 256}, {512, 2048, 768}} {
+		for _, op := range []string{"Y", "dX", "dW"} {
 			if op == "dX" { // vek's own product, on one thread
 				b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/set=vek32.MatMul/workers=1", op, s.t, s.n, s.k), func(b *testing.B) {
 					x, dy, wt := make([]float32, s.t*s.k), make([]float32, s.t*s.n), make([]float32, s.n*s.k)
-					for _, v := range [][]float32{x, dy, wt} {
-						simdtest.Fill(rng, v)
-					}
 					for b.Loop() {
 						vek32.MatMul_Into(x, dy, wt, s.n)
 					}
-					flops := 2 * float64(s.t) * float64(s.n) * float64(s.k)
-					b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-					b.ReportMetric(0, "ns/op")
+					flops(b, 2*float64(s.t)*float64(s.n)*float64(s.k))
 				})
 			}
 			for _, k := range simd.All() {
-				for _, w := range []int{1, 2} {
-					b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/set=%s/workers=%d", op, s.t, s.n, s.k, k.Name, w), func(b *testing.B) {
-						x, dy, wt := make([]float32, s.t*s.k), make([]float32, s.t*s.n), make([]float32, s.n*s.k)
-						for _, v := range [][]float32{x, dy, wt} {
-							simdtest.Fill(rng, v)
-						}
-						X := simd.Operand{Data: x, Stride: s.k}
-						DY := simd.Operand{Data: dy, Stride: s.n}
-						W := simd.Operand{Data: wt, Stride: s.k}
-						par := workers(w)
-						if w == 1 {
-							par = nil
-						}
-						for b.Loop() {
-							switch op {
-							case "Y":
-								W.Trans = true
-								k.Gemm(par, dy, s.n, s.t, s.n, s.k, X, W, false)
-							case "dX":
-								k.Gemm(par, x, s.k, s.t, s.k, s.n, DY, W, false)
-							case "dW":
-								DY.Trans = true
-								k.Gemm(par, wt, s.k, s.n, s.k, s.t, DY, X, false)
-							}
-						}
-						flops := 2 * float64(s.t) * float64(s.n) * float64(s.k)
-						b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-						b.ReportMetric(0, "ns/op")
-					})
+				benchmarkProduct(b, k, op, s.t, s.n, s.k, "F32", "f32")
+			}
+		}
+	}
+	for _, w := range [][2]int{{768, 768}, {2048, 2048}, {5632, 2048}, {4096, 4096}, {11008, 4096}, {32000, 2048}} {
+		for _, t := range []int{64, 256, 512} {
+			for _, op := range []string{"Y", "dX", "dW"} {
+				benchmarkProduct(b, simd.Best(), op, t, w[0], w[1], "F32", "f32")
+				benchmarkProduct(b, simd.Best(), op, t, w[0], w[1], "F32", "bf16")
+				if op != "dW" {
+					benchmarkProduct(b, simd.Best(), op, t, w[0], w[1], "unpacked", "f32")
 				}
 			}
 		}
+	}
+}
+
+func flops(b *testing.B, each float64) {
+	b.ReportMetric(each*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+func benchmarkProduct(b *testing.B, k *simd.Kernels, op string, t, n, kk int, typ, compute string) {
+	for _, w := range []int{1, 2} {
+		b.Run(fmt.Sprintf("op=%s/shape=%dx%dx%d/type=%s/compute=%s/set=%s/workers=%d", op, t, n, kk, typ, compute, k.Name, w), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			x, dy, wt := make([]float32, t*kk), make([]float32, t*n), make([]float32, n*kk)
+			for _, v := range [][]float32{x, dy, wt} {
+				simdtest.Fill(rng, v)
+			}
+			X, DY, W := simd.Operand{Data: x, Stride: kk}, simd.Operand{Data: dy, Stride: n}, simd.Operand{Data: wt, Stride: kk}
+			if typ == "unpacked" {
+				W = simd.Operand{Unpack: func(dst []float32, row, col int) { copy(dst, wt[row*kk+col:]) }}
+			}
+			var par simd.For
+			if w > 1 {
+				par = helpers(b, w)
+			}
+			gemm := k.Gemm
+			if compute == "bf16" {
+				gemm = k.GemmBF16
+			}
+			W.Trans, DY.Trans = op == "Y", op == "dW"
+			for b.Loop() {
+				switch op {
+				case "Y":
+					gemm(par, dy, n, t, n, kk, X, W, false)
+				case "dX":
+					gemm(par, x, kk, t, kk, n, DY, W, false)
+				case "dW":
+					gemm(par, wt, kk, n, kk, t, DY, X, true)
+				}
+			}
+			flops(b, 2*float64(t)*float64(n)*float64(kk))
+		})
 	}
 }
 
