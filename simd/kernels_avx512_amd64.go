@@ -29,6 +29,10 @@ var avx512 = func() Kernels {
 var avx512vnni = func() Kernels {
 	k := avx512
 	k.Name = "avx512vnni"
+	k.Q8_0.DotInt8 = dotInt8Vector("Q8_0", 34, dotQ8_0VNNI, q8_0Generic.DotInt8)
+	k.Q8_0.Tile = int8TileVector(34, 8, packQ8_0AVX2, tileQ8_0VNNI)
+	k.Q4_0.DotInt8 = dotInt8Vector("Q4_0", 18, dotQ4_0VNNI, q4_0Generic.DotInt8)
+	k.Q4_0.Tile = int8TileVector(18, 8, packQ4_0AVX2, tileQ4_0VNNI)
 	return k
 }()
 

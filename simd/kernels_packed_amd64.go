@@ -24,14 +24,14 @@ var q8_0AVX2 = Packed{
 	BlockLen: 32, BlockBytes: 34,
 	Unpack:  unpackBlocks("Q8_0", 34, unpackQ8_0AVX2),
 	DotInt8: dotInt8Vector("Q8_0", 34, dotQ8_0AVX2, q8_0Generic.DotInt8),
-	Tile:    int8TileVector(34, packQ8_0AVX2, tileQ8_0AVX2),
+	Tile:    int8TileVector(34, 4, packQ8_0AVX2, tileQ8_0AVX2),
 }
 
 var q4_0AVX2 = Packed{
 	BlockLen: 32, BlockBytes: 18,
 	Unpack:  unpackBlocks("Q4_0", 18, unpackQ4_0AVX2),
 	DotInt8: dotInt8Vector("Q4_0", 18, dotQ4_0AVX2, q4_0Generic.DotInt8),
-	Tile:    int8TileVector(18, packQ4_0AVX2, tileQ4_0AVX2),
+	Tile:    int8TileVector(18, 4, packQ4_0AVX2, tileQ4_0AVX2),
 }
 
 // atByte returns a pointer to b[i] for 0 ≤ i ≤ len(b), which callers have checked.
@@ -112,10 +112,10 @@ func dotInt8Vector(name string, blockBytes int, asm func(y *float32, groups int,
 	}
 }
 
-// int8TileVector returns the tile of 4 by 16.
-func int8TileVector(blockBytes int, pack func(panel, w *byte, rowBytes, blocks int),
+// int8TileVector returns the tile of mr by 16.
+func int8TileVector(blockBytes, mr int, pack func(panel, w *byte, rowBytes, blocks int),
 	run func(c *float32, q *int8, cols int, d *float32, s *int32, blocksInRow int, panel *byte, blocks int)) Int8Tile {
-	const mr, nr = 4, 16
+	const nr = 16
 	t := Int8Tile{MR: mr, NR: nr, PanelBytes: 32*nr + 4*nr}
 	t.Pack = func(panel, w []byte, rowBytes, blocks int) {
 		_ = panel[blocks*t.PanelBytes-1]

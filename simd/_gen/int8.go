@@ -11,7 +11,7 @@ import (
 func int8s(g *gen) {
 	toInt8(g)
 	for _, t := range []*int8Type{q8_0, q4_0} {
-		dotInt8(g, t)
+		dotInt8(g, t, "AVX2")
 		packInt8(g, t)
 		tileInt8(g, t)
 	}
@@ -46,6 +46,15 @@ var (
 			return y
 		}}
 )
+
+// offset returns the binary logarithm of what was added to the integers to make them
+// unsigned.
+func (t *int8Type) offset() operand.U8 {
+	if t.unsigned {
+		return 3
+	}
+	return 7
+}
 
 // registers loads constants.
 func (g *gen) registers(ms []operand.Mem) []reg.VecVirtual {
@@ -191,19 +200,27 @@ func (g *gen) addScaled(y, isum, dw, dx reg.VecVirtual) {
 
 // dotInt8 multiplies one row of x with rows of weights, eight at a time: a lane of the
 // sum is a row. The next eight rows are fetched meanwhile.
-func dotInt8(g *gen, t *int8Type) {
-	g.fn("dot"+t.name+"AVX2", "func(y *float32, groups int, q *int8, d *float32, s *int32, blocks int, w *byte, rowBytes int)",
+//
+// With VNNI, which adds products of four bytes to 32 bits, weights that are signed are
+// made unsigned by adding 128.
+func dotInt8(g *gen, t *int8Type, isa string) {
+	vnni := isa == "VNNI"
+	g.fn("dot"+t.name+isa, "func(y *float32, groups int, q *int8, d *float32, s *int32, blocks int, w *byte, rowBytes int)",
 		"is the DotInt8 of one row and 8·groups rows of weights; groups and blocks ≥ 1.")
 	y, groups := g.arg("y"), g.arg("groups")
 	base, stride := g.arg("w"), g.arg("rowBytes")
-	ones := g.YMM()
-	g.VMOVDQU(g.bits(0x00010001), ones)
+	ones, flip := g.YMM(), g.YMM()
+	if vnni {
+		g.VMOVDQU(g.word(0x80808080), flip)
+	} else {
+		g.VMOVDQU(g.word(0x00010001), ones)
+	}
 	consts := g.registers(t.consts(g))
 	group, block := g.label("group"), g.label("block")
 	g.Label(group)
 	q, d, n := g.arg("q"), g.arg("d"), g.arg("blocks")
 	var s reg.GPVirtual
-	if t.unsigned {
+	if t.unsigned || vnni {
 		s = g.arg("s")
 	}
 	w := g.rowsOf(base, stride, 8)
@@ -217,7 +234,7 @@ func dotInt8(g *gen, t *int8Type) {
 		g.PREFETCHT0(operand.Mem{Base: ahead, Disp: i})
 	}
 	add := func(ops ...operand.Op) { g.VPADDD(ops[0], ops[1], ops[2]) }
-	if t.unsigned {
+	if t.unsigned && !vnni {
 		add = func(ops ...operand.Op) { g.VPADDW(ops[0], ops[1], ops[2]) }
 	}
 	var halves [2]reg.VecVirtual
@@ -228,7 +245,14 @@ func dotInt8(g *gen, t *int8Type) {
 			for l := range r {
 				m := w.at(4*h+2*k+l, 2)
 				v := t.load(g, m, consts)
-				if t.unsigned {
+				if vnni {
+					if !t.unsigned {
+						g.VPXOR(flip, v, v)
+					}
+					p := g.zero()
+					g.VPDPBUSD(x, v, p)
+					v = p
+				} else if t.unsigned {
 					// at most 2·15·127; eight of them are added before they become int32
 					g.VPMADDUBSW(x, v, v)
 				} else {
@@ -248,11 +272,13 @@ func dotInt8(g *gen, t *int8Type) {
 	g.VPERM2I128(operand.U8(0x20), halves[1], halves[0], lo)
 	g.VPERM2I128(operand.U8(0x31), halves[1], halves[0], isum)
 	add(lo, isum, isum)
-	if t.unsigned {
+	if t.unsigned && !vnni {
 		g.VPMADDWD(ones, isum, isum)
+	}
+	if t.unsigned || vnni {
 		c := g.YMM()
 		g.VPBROADCASTD(operand.Mem{Base: s}, c)
-		g.VPSLLD(operand.U8(3), c, c)
+		g.VPSLLD(t.offset(), c, c)
 		g.VPSUBD(c, isum, isum)
 		g.ADDQ(operand.I32(4), s)
 	}

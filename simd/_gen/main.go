@@ -28,6 +28,7 @@ var files = []struct {
 	{"stochastic", stochastic},
 	{"packed", packed},
 	{"int8", int8s},
+	{"int8vnni", int8VNNI},
 }
 
 // both writes a program for AVX2 and for AVX-512.
