@@ -165,6 +165,21 @@ func expSubOf(f func(y, x *float32, sub float32, n int) float32) func(y, x []flo
 	}
 }
 
+// tileOf makes Tile.Run of a function for each number of rows from 1 on.
+func tileOf(nr int, f ...func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)) func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+	return func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+		_, _, _ = a[(rows-1)*lda+k-1], b[nr*k-1], c[(rows-1)*ldc+nr-1]
+		f[rows-1](k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
+	}
+}
+
+func packRowsOf(nr int, f func(dst *float32, panel int, src *float32, stride, k, panels int)) func(dst []float32, panel int, src []float32, stride, k, panels int) {
+	return func(dst []float32, panel int, src []float32, stride, k, panels int) {
+		_, _ = dst[(panels-1)*panel+k*nr-1], src[(k-1)*stride+panels*nr-1]
+		f(ptr(dst), panel, ptr(src), stride, k, panels)
+	}
+}
+
 // constants are the constants of a step as assembly wants them.
 func (s *AdamWStep) constants() [10]float32 {
 	return [10]float32{

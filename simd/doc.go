@@ -6,9 +6,10 @@
 //	vek      generic, with Dot, Sum, Add, Mul, Scale and DotRows by github.com/viterin/vek;
 //	         listed where vek has assembly (amd64 with AVX2 and FMA, not on macOS)
 //	avx2     assembly for amd64 with AVX2, FMA and F16C, written by the program in _gen
-//	avx512   assembly for amd64 with AVX-512 (F, BW, DQ and VL)
+//	avx512   assembly for amd64 with AVX-512 (F, BW, DQ and VL); functions of elements and
+//	         blocked matrix products have the bits of avx2
 //	avx512vnni, avx512bf16
-//	         the same with VNNI, and with VNNI and BF16
+//	         avx512 where there is VNNI; and BF16 too, with products of bfloat16 by VDPBF16PS
 //	neon     assembly for every arm64, written by the program in _gen/arm64
 //	neondot  neon, with SDOT for products of bytes: CPUs with DotProd
 //	neonbf16 neondot, with BFMMLA and SMMLA for matrix products of bfloat16 and of bytes:
@@ -44,7 +45,7 @@
 //
 // ExpSub, SwiGLU and GELU use one polynomial, the one of Cephes, in all sets
 // (exp.go). Over all float32 numbers its error is at most 0.990 ulp
-// in generic and 1.011 ulp in avx2 and neon, found by trying each of them. Results
+// in generic and 1.011 ulp in avx2, avx512 and neon, found by trying each of them. Results
 // smaller than the smallest normal number, 2⁻¹²⁶, are 0; results too large are
 // +Inf; exp(-Inf) is 0, and NaN gives NaN.
 //

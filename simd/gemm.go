@@ -265,6 +265,9 @@ func (k *Kernels) gemmBlocked(tile *Tile, par For, c []float32, ldc, m, n, kk in
 		p.a, p.b = b, a
 		p.a.Trans, p.b.Trans = false, true
 	}
+	if tile.Narrow != nil && n <= tile.Narrow.NR {
+		tile, p.tile = tile.Narrow, tile.Narrow
+	}
 	// What is unpacked across the panels is unpacked gemmAlign numbers at a time.
 	p.unitA, p.unitB = gemmPack, roundUp(gemmPack, tile.NR)
 	alignedA, alignedB := p.a.Data == nil && p.a.Trans, p.b.Data == nil && !p.b.Trans

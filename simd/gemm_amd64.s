@@ -301,9 +301,9 @@ TEXT ·tile4AVX2(SB), NOSPLIT, $0-49
 	MOVQ       ldc+40(FP), DI
 	SHLQ       $0x02, DI
 	LEAQ       (DI)(DI*2), R8
-	ADDQ       SI, R8
+	LEAQ       (SI)(R8*1), R8
 	LEAQ       (DX)(DX*2), R9
-	ADDQ       CX, R9
+	LEAQ       (CX)(R9*1), R9
 	PREFETCHT0 (SI)
 	PREFETCHT0 60(SI)
 	PREFETCHT0 (SI)(DI*1)
@@ -448,9 +448,9 @@ TEXT ·tile5AVX2(SB), NOSPLIT, $0-49
 	MOVQ       ldc+40(FP), DI
 	SHLQ       $0x02, DI
 	LEAQ       (DI)(DI*2), R8
-	ADDQ       SI, R8
+	LEAQ       (SI)(R8*1), R8
 	LEAQ       (DX)(DX*2), R9
-	ADDQ       CX, R9
+	LEAQ       (CX)(R9*1), R9
 	PREFETCHT0 (SI)
 	PREFETCHT0 60(SI)
 	PREFETCHT0 (SI)(DI*1)
@@ -618,9 +618,9 @@ TEXT ·tile6AVX2(SB), NOSPLIT, $0-49
 	MOVQ       ldc+40(FP), DI
 	SHLQ       $0x02, DI
 	LEAQ       (DI)(DI*2), R8
-	ADDQ       SI, R8
+	LEAQ       (SI)(R8*1), R8
 	LEAQ       (DX)(DX*2), R9
-	ADDQ       CX, R9
+	LEAQ       (CX)(R9*1), R9
 	PREFETCHT0 (SI)
 	PREFETCHT0 60(SI)
 	PREFETCHT0 (SI)(DI*1)

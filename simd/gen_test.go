@@ -3,6 +3,7 @@
 package simd_test
 
 import (
+	"encoding/hex"
 	"go/ast"
 	"go/build"
 	"go/parser"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -91,10 +93,10 @@ func asmFuncs(t *testing.T) (all []asmFunc) {
 // TestInstructions: a function in assembly, whose suffix names the set it is for, has
 // only instructions that the set's guard in kernels_amd64.go checks for. What every
 // amd64 CPU has, and AVX, which AVX2 includes, need no check. The registers Z, K, and X
-// and Y from 16 on are AVX-512 whatever the instruction.
+// and Y from 16 on are AVX-512 whatever the instruction. The mnemonic of an instruction
+// written as bytes is in its comment (TestMnemonics), and what it requires in the list.
 func TestInstructions(t *testing.T) {
 	avx512 := regexp.MustCompile(`\b(Z\d+|K[0-7]|[XY](1[6-9]|2\d|3[01]))\b`)
-	raw := regexp.MustCompile(`\b(BYTE|WORD|LONG|QUAD)\b`)
 	for _, f := range asmFuncs(t) {
 		tier := tierOf[suffix.FindString(f.name)]
 		allowed, ok := simd.Features(tier)
@@ -106,15 +108,66 @@ func TestInstructions(t *testing.T) {
 			assert.Contains(t, allowed, name, "%s: %s", f.path, f.name)
 		}
 		for _, line := range f.lines {
-			code, comment, _ := strings.Cut(line, "//")
+			code, _, _ := strings.Cut(line, "//")
 			if avx512.MatchString(code) {
 				assert.Contains(t, allowed, "AVX512F", "%s: %s: %s", f.path, f.name, line)
 			}
-			if raw.MatchString(code) {
-				assert.NotEmpty(t, comment, "%s: %s: bytes without their mnemonic: %s", f.path, f.name, line)
-			}
 		}
 	}
+}
+
+// TestMnemonics decodes the instructions that are written as bytes, for Go's assembler
+// does not know them, and compares them with their comments.
+func TestMnemonics(t *testing.T) {
+	if _, err := exec.LookPath("objdump"); err != nil {
+		t.Skip("objdump is not here (package binutils)")
+	}
+	line := regexp.MustCompile(`^\s*BYTE\s+(\$0x[0-9a-f]{2}(?:; BYTE \$0x[0-9a-f]{2})*) // (.*)$`)
+	var code []byte
+	var want []string
+	for _, f := range asmFuncs(t) {
+		for _, l := range f.lines {
+			m := line.FindStringSubmatch(l)
+			if m == nil {
+				assert.NotRegexp(t, `\b(BYTE|WORD|LONG|QUAD)\b`, l, f.name)
+				continue
+			}
+			b, err := hex.DecodeString(strings.NewReplacer("$0x", "", "; BYTE ", "").Replace(m[1]))
+			require.NoError(t, err)
+			code, want = append(code, b...), append(want, m[2])
+		}
+	}
+	require.NotEmpty(t, want)
+	path := filepath.Join(t.TempDir(), "code")
+	require.NoError(t, os.WriteFile(path, code, 0o600))
+	out, err := exec.Command("objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "--insn-width=16", path).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^ *[0-9a-f]+:\t[0-9a-f ]+\t(.*?) *$`).FindAllStringSubmatch(string(out), -1) {
+		got = append(got, goSyntax(m[1]))
+	}
+	require.Equal(t, want, got)
+}
+
+// goSyntax turns an instruction as objdump prints it, as vdpbf16ps 0x4(%rax,%r9,2){1to16},%zmm1,%zmm2,
+// into Go's: VDPBF16PS.BCST 4(AX)(R9*2), Z1, Z2.
+func goSyntax(s string) string {
+	name, ops, _ := strings.Cut(strings.ToUpper(s), " ")
+	if strings.Contains(ops, "{1TO16}") {
+		name, ops = name+".BCST", strings.ReplaceAll(ops, "{1TO16}", "")
+	}
+	if m := regexp.MustCompile(`^ *(?:0X([0-9A-F]+))?\((%\w+)(?:,(%\w+),(\d))?\)(.*)`).FindStringSubmatch(ops); m != nil {
+		mem := "(" + m[2] + ")"
+		if n, _ := strconv.ParseUint(m[1], 16, 32); n != 0 {
+			mem = strconv.FormatUint(n, 10) + mem
+		}
+		if m[3] != "" {
+			mem += "(" + m[3] + "*" + m[4] + ")"
+		}
+		ops = mem + m[5]
+	}
+	ops = regexp.MustCompile(`%R([A-Z]+)`).ReplaceAllString(ops, "$1")
+	return name + " " + strings.NewReplacer("%ZMM", "Z", "%", "", ",", ", ").Replace(strings.TrimSpace(ops))
 }
 
 // TestSetsOwnAssembly: what the functions of a set lead to is assembly of the tiers that

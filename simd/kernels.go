@@ -104,6 +104,9 @@ type Tile struct {
 	// in a panel of B is between Seal and Run. Seal and SealRow add zeros for the
 	// steps from k on that Run reads, up to a multiple of 4, for which there is room.
 	Half bool
+	// Narrow, if not nil, is a tile that gives the same bits, for products of no more
+	// columns than it has.
+	Narrow *Tile
 }
 
 // PackSlack is the number of elements after a panel that packing may overwrite.

@@ -33,17 +33,19 @@ var avx2 = Kernels{
 	Transpose:      transposeVector,
 	Tile: Tile{
 		MR: 6, NR: 16,
-		Run:      tileVector,
-		PackRows: packRowsVector,
+		Run:      tileAVX2,
+		PackRows: packRowsOf(16, packRows16AVX2),
 	},
 	TileBF16: Tile{
 		MR: 6, NR: 16,
-		Run:      tileVector,
-		PackRows: packRowsVector,
+		Run:      tileAVX2,
+		PackRows: packRowsOf(16, packRows16AVX2),
 		Seal:     sealVector,
 		SealRow:  sealRowVector,
 	},
 }
+
+var tileAVX2 = tileOf(16, tile1AVX2, tile2AVX2, tile3AVX2, tile4AVX2, tile5AVX2, tile6AVX2)
 
 func adamWVector(w, m, v, g []float32, s *AdamWStep) {
 	m, v, g = m[:len(w)], v[:len(w)], g[:len(w)]
@@ -67,29 +69,6 @@ func stochasticBF16Vector(y, x []float32, key uint64, first uint32) {
 func sealVector(dst, src []float32, k int) { roundBF16Vector(dst[:16*k], src) }
 
 func sealRowVector(dst, src []float32) { roundBF16Vector(dst[:len(src)], src) }
-
-func tileVector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
-	_, _, _ = a[(rows-1)*lda+k-1], b[16*k-1], c[(rows-1)*ldc+15]
-	switch rows {
-	case 1:
-		tile1AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 2:
-		tile2AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 3:
-		tile3AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 4:
-		tile4AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 5:
-		tile5AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	default:
-		tile6AVX2(k, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	}
-}
-
-func packRowsVector(dst []float32, panel int, src []float32, stride, k, panels int) {
-	_, _ = dst[(panels-1)*panel+k*16-1], src[(k-1)*stride+panels*16-1]
-	packRows16AVX2(ptr(dst), panel, ptr(src), stride, k, panels)
-}
 
 func transposeVector(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	if rows == 0 || cols == 0 {

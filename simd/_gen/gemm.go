@@ -9,66 +9,73 @@ import (
 
 func gemm(g *gen) {
 	for rows := 1; rows <= 6; rows++ {
-		tile(g, rows)
+		tile(g, "AVX2", rows, func(a operand.Mem, b, sums [2]reg.VecVirtual) {
+			v := g.YMM()
+			g.VBROADCASTSS(a, v)
+			g.VFMADD231PS(b[0], v, sums[0])
+			g.VFMADD231PS(b[1], v, sums[1])
+		})
 	}
 	packRows(g)
 	transpose(g)
 }
 
-// tile is the micro-kernel for up to 6 rows and 16 columns: 12 sums, 2 vectors of B, 2
-// broadcasts of A.
-func tile(g *gen, rows int) {
-	name := fmt.Sprintf("tile%dAVX2", rows)
-	g.fn(name, "func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)",
-		fmt.Sprintf("is Tile.Run for %d×16 and k ≥ 1.", rows))
+// tile is the micro-kernel for a number of rows and two vectors of columns: two sums for
+// each row, two vectors of B. fma adds the products of a number of A to the sums of its row.
+func tile(g *gen, isa string, rows int, fma func(a operand.Mem, b, sums [2]reg.VecVirtual)) {
+	const vectors = 2
+	size := g.size()
+	g.fn(fmt.Sprintf("tile%d%s", rows, isa), "func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)",
+		fmt.Sprintf("is Tile.Run for %d×%d and k ≥ 1.", rows, vectors*size/4))
 	k, a, lda, b, c, ldc := g.arg("k"), g.arg("a"), g.stride("lda"), g.arg("b"), g.arg("c"), g.stride("ldc")
-	at := func(base, ld reg.GPVirtual) func(i, disp int) operand.Mem {
-		base3 := base
+	at := func(base, ld reg.GPVirtual) []operand.Mem { // the rows
+		bases, ld3 := []reg.GPVirtual{base}, g.GP64()
 		if rows > 3 {
-			base3 = g.GP64()
-			g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, base3)
-			g.ADDQ(base, base3)
+			g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 		}
-		return func(i, disp int) operand.Mem {
-			m := operand.Mem{Base: base, Disp: disp}
-			if i >= 3 {
-				m.Base = base3
-			}
+		for i := 3; i < rows; i += 3 {
+			next := g.GP64()
+			g.LEAQ(operand.Mem{Base: bases[len(bases)-1], Index: ld3, Scale: 1}, next)
+			bases = append(bases, next)
+		}
+		ms := make([]operand.Mem, rows)
+		for i := range ms {
+			ms[i] = operand.Mem{Base: bases[i/3]}
 			if i%3 > 0 {
-				m.Index, m.Scale = ld, uint8(i%3)
+				ms[i].Index, ms[i].Scale = ld, uint8(i%3)
 			}
-			return m
 		}
+		return ms
 	}
 	ca := at(c, ldc)
 	aa := at(a, lda)
 	for i := range rows {
-		g.PREFETCHT0(ca(i, 0))
-		g.PREFETCHT0(ca(i, 60))
+		for line := 0; line < vectors*size; line += 64 {
+			g.PREFETCHT0(ca[i].Offset(line))
+		}
+		g.PREFETCHT0(ca[i].Offset(vectors*size - 4))
 	}
-	sums := make([][2]reg.VecVirtual, rows)
+	sums := make([][vectors]reg.VecVirtual, rows)
 	for i := range sums {
 		for j := range sums[i] {
 			sums[i][j] = g.zero()
 		}
 	}
 	step := func(p int) {
-		b0, b1 := g.YMM(), g.YMM()
-		g.VMOVUPS(operand.Mem{Base: b, Disp: 64 * p}, b0)
-		g.VMOVUPS(operand.Mem{Base: b, Disp: 64*p + 32}, b1)
+		var bs [vectors]reg.VecVirtual
+		for j := range bs {
+			bs[j] = g.vec()
+			g.VMOVUPS(operand.Mem{Base: b, Disp: (vectors*p + j) * size}, bs[j])
+		}
 		for i := range sums {
-			v := g.YMM()
-			g.VBROADCASTSS(aa(i, 4*p), v)
-			g.VFMADD231PS(b0, v, sums[i][0])
-			g.VFMADD231PS(b1, v, sums[i][1])
+			fma(aa[i].Offset(4*p), bs, sums[i])
 		}
 	}
 	next := func(steps int) {
-		g.ADDQ(operand.I32(4*steps), a)
-		if rows > 3 {
-			g.ADDQ(operand.I32(4*steps), aa(3, 0).Base)
+		for i := 0; i < rows; i += 3 {
+			g.ADDQ(operand.I32(4*steps), aa[i].Base)
 		}
-		g.ADDQ(operand.I32(64*steps), b)
+		g.ADDQ(operand.I32(vectors*size*steps), b)
 	}
 	const unroll = 4
 	four, rest, one, store := g.label("four"), g.label("rest"), g.label("one"), g.label("store")
@@ -98,13 +105,13 @@ func tile(g *gen, rows int) {
 	g.JZ(ref(set))
 	for i := range sums {
 		for j, s := range sums[i] {
-			g.VADDPS(ca(i, 32*j), s, s)
+			g.VADDPS(ca[i].Offset(size*j), s, s)
 		}
 	}
 	g.Label(set)
 	for i := range sums {
 		for j, s := range sums[i] {
-			g.VMOVUPS(s, ca(i, 32*j))
+			g.VMOVUPS(s, ca[i].Offset(size*j))
 		}
 	}
 	g.end()
@@ -112,8 +119,9 @@ func tile(g *gen, rows int) {
 
 // packRows copies row after row, so that memory is read in order.
 func packRows(g *gen) {
-	g.fn("packRows16AVX2", "func(dst *float32, panel int, src *float32, stride, k, panels int)",
-		"is Tile.PackRows for panels 16 wide, k ≥ 1 and panels ≥ 1.")
+	size := g.size()
+	g.fn(fmt.Sprintf("packRows%d%s", size/2, g.isa), "func(dst *float32, panel int, src *float32, stride, k, panels int)",
+		fmt.Sprintf("is Tile.PackRows for panels %d wide, k ≥ 1 and panels ≥ 1.", size/2))
 	dst, panel, src := g.arg("dst"), g.stride("panel"), g.arg("src")
 	stride, k, panels := g.stride("stride"), g.arg("k"), g.arg("panels")
 	s, d, n := g.GP64(), g.GP64(), g.GP64()
@@ -125,18 +133,20 @@ func packRows(g *gen) {
 	g.MOVQ(dst, d)
 	g.MOVQ(panels, n)
 	g.Label(next)
-	g.PREFETCHT0(operand.Mem{Base: s, Index: ahead, Scale: 8})
-	y0, y1 := g.YMM(), g.YMM()
+	for line := 0; line < 2*size; line += 64 {
+		g.PREFETCHT0(operand.Mem{Base: s, Disp: line, Index: ahead, Scale: 8})
+	}
+	y0, y1 := g.vec(), g.vec()
 	g.VMOVUPS(operand.Mem{Base: s}, y0)
-	g.VMOVUPS(operand.Mem{Base: s, Disp: 32}, y1)
+	g.VMOVUPS(operand.Mem{Base: s, Disp: size}, y1)
 	g.VMOVUPS(y0, operand.Mem{Base: d})
-	g.VMOVUPS(y1, operand.Mem{Base: d, Disp: 32})
-	g.ADDQ(operand.I32(64), s)
+	g.VMOVUPS(y1, operand.Mem{Base: d, Disp: size})
+	g.ADDQ(operand.I32(2*size), s)
 	g.ADDQ(panel, d)
 	g.DECQ(n)
 	g.JNZ(ref(next))
 	g.ADDQ(stride, src)
-	g.ADDQ(operand.I32(64), dst)
+	g.ADDQ(operand.I32(2*size), dst)
 	g.DECQ(k)
 	g.JNZ(ref(row))
 	g.end()

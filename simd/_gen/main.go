@@ -21,6 +21,8 @@ var files = []struct {
 	write func(*gen)
 }{
 	{"gemm", gemm},
+	{"gemm512", gemm512},
+	{"gemmbf16", gemmBF16},
 	{"vector", both(vector)},
 	{"rows", both(rows)},
 	{"activation", both(activation)},
@@ -51,7 +53,7 @@ func main() {
 		f.write(&gen{Context: c, isa: "AVX2", tables: map[string]operand.Mem{}})
 		file, err := c.Result()
 		if err == nil {
-			err = pass.Compile.Execute(file)
+			err = pass.Concat(pass.Compile, pass.Func(encode)).Execute(file)
 		}
 		if err != nil {
 			log.Fatalf("%s: %v", f.name, err)
