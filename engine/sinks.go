@@ -156,6 +156,53 @@ func (d *Dot) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
 	})
 }
 
+// Tee is the sink that hands everything to several others, which share one backward pass.
+type Tee []nn.Sink
+
+// Linear calls that of every sink.
+func (t Tee) Linear(p *nn.Param, dy, x nn.Mat) {
+	for _, s := range t {
+		s.Linear(p, dy, x)
+	}
+}
+
+// Gain calls that of every sink.
+func (t Tee) Gain(p *nn.Param, dy, xhat nn.Mat) {
+	for _, s := range t {
+		s.Gain(p, dy, xhat)
+	}
+}
+
+// Bias calls that of every sink.
+func (t Tee) Bias(p *nn.Param, dy nn.Mat) {
+	for _, s := range t {
+		s.Bias(p, dy)
+	}
+}
+
+// Rows calls that of every sink.
+func (t Tee) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
+	for _, s := range t {
+		s.Rows(p, ids, dy)
+	}
+}
+
+func (t Tee) beginRows(sampleOf []int32) {
+	for _, s := range t {
+		if s, ok := s.(rowsSink); ok {
+			s.beginRows(sampleOf)
+		}
+	}
+}
+
+func (t Tee) done(p *nn.Param) {
+	for _, s := range t {
+		if s, ok := s.(doneSink); ok {
+			s.done(p)
+		}
+	}
+}
+
 // perTensor forms one parameter's gradient at a time and hands it over when it is
 // complete, so that no more than a layer's gradients, and those of a tied embedding, are
 // alive at once.

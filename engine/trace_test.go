@@ -310,3 +310,33 @@ func TestBackwardTwice(t *testing.T) {
 		}
 	}
 }
+
+// One backward pass into several sinks gives each what a pass of its own does.
+func TestTeeEqualsPassesOfTheirOwn(t *testing.T) {
+	for _, arch := range tinyArchs {
+		for _, lora := range []bool{false, true} {
+			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
+			prepare(t, m, lora)
+			samples := tiny.Samples(5, 12, 6)
+			against, _ := gradients(m, tiny.Samples(6, 12, 8), ones, nil)
+			tr := m.NewTrace()
+			pass := func(s nn.Sink) []float64 {
+				tr.Forward(samples)
+				targets := tr.Targets()
+				rows, f := tr.CrossEntropy(targets, slices.Repeat([]float32{1}, len(targets)))
+				return tr.Backward(rows, f, s)
+			}
+			g, dot, norm := engine.NewGrads(m), engine.NewDot(against, len(samples)), engine.NewNorm(m)
+			losses := pass(engine.Tee{engine.NewAccumulate(g), dot, norm})
+
+			g2, dot2, norm2 := engine.NewGrads(m), engine.NewDot(against, len(samples)), engine.NewNorm(m)
+			for _, s := range []nn.Sink{engine.NewAccumulate(g2), dot2, norm2} {
+				assert.Equal(t, losses, pass(s))
+			}
+			equalGrads(t, g2, g, arch)
+			assert.Equal(t, dot2.Scores, dot.Scores)
+			assert.Equal(t, norm2.Total(), norm.Total())
+			assert.NotZero(t, norm.Total())
+		}
+	}
+}

@@ -38,14 +38,14 @@ type ScoreOptions struct {
 	RetainSamples int
 	// Groups is into how many groups a subset of the retain samples is divided for
 	// the standard error of the scores; 1 gives none. A group costs a model-sized
-	// gradient in memory and one more backward pass over the forget set.
+	// gradient in memory and 2·P more operations for a token of the forget set.
 	Groups int
 	Seed   uint64
 }
 
 // DefaultScoreOptions returns the defaults; doc.go gives their reasons.
 func DefaultScoreOptions() ScoreOptions {
-	return ScoreOptions{Kind: "guard", TokenLoss: TokenMean, BatchTokens: 2048, Groups: 4, Seed: 42}
+	return ScoreOptions{Kind: "guard", TokenLoss: TokenMean, BatchTokens: 512, Groups: 4, Seed: 42}
 }
 
 // Attribution is what scoring found.
@@ -192,11 +192,11 @@ func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine
 			return nil, err
 		}
 		batch := forget[run[0]:run[1]]
-		sinks := make([]nn.Sink, nGroups)
+		sinks := make(engine.Tee, nGroups)
 		for k, g := range groups {
 			sinks[k] = engine.NewDot(g, len(batch))
 		}
-		copy(a.ForgetLoss[run[0]:], sampleLosses(trace, batch, o.TokenLoss, 1, sinks...))
+		copy(a.ForgetLoss[run[0]:], sampleLosses(trace, batch, o.TokenLoss, 1, sinks))
 		for k, s := range sinks {
 			parts[k] = append(parts[k], s.(*engine.Dot).Scores...)
 		}
@@ -232,8 +232,8 @@ func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine
 }
 
 // sampleLosses returns the loss of each sample of a packed batch, and delivers
-// the gradient of scale times their sum to every sink.
-func sampleLosses(t *engine.Trace, batch []engine.Sample, l TokenLoss, scale float64, sinks ...nn.Sink) []float64 {
+// the gradient of scale times their sum to the sink.
+func sampleLosses(t *engine.Trace, batch []engine.Sample, l TokenLoss, scale float64, sink nn.Sink) []float64 {
 	t.Forward(batch)
 	targets := t.Targets()
 	coef := make([]float32, len(targets))
@@ -241,10 +241,7 @@ func sampleLosses(t *engine.Trace, batch []engine.Sample, l TokenLoss, scale flo
 		coef[i] = float32(scale * l.coef(batch[target.Sample]))
 	}
 	rows, f := t.CrossEntropy(targets, coef)
-	var nll []float64
-	for _, s := range sinks {
-		nll = t.Backward(rows, f, s)
-	}
+	nll := t.Backward(rows, f, sink)
 	losses := make([]float64, len(batch))
 	for i, target := range targets {
 		losses[target.Sample] += nll[i] * l.coef(batch[target.Sample])
