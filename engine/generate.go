@@ -1,12 +1,11 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"slices"
+
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // GenOptions say how text is continued.
@@ -59,7 +58,7 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 	for i, ids := range prompts {
 		feeds[i] = Feed{Seq: i, IDs: ids}
 	}
-	s := m.NewSession(len(prompts))
+	s, chooser := m.NewSession(len(prompts)), &sampler{k: m.Ctx.K}
 	for len(feeds) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -71,10 +70,10 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 		next := feeds[:0]
 		for i, f := range feeds {
 			row := logits.Row(i)
-			if j := slices.IndexFunc(row, func(l float32) bool { return l-l != 0 }); j >= 0 { // NaN or ±Inf
+			if j := notFinite(m.Ctx.K, row); j >= 0 {
 				return fmt.Errorf("engine: prompt %d: the logit of token %d at position %d is %g: the weights are damaged, or have diverged", first+f.Seq, j, s.Len(f.Seq), row[j])
 			}
-			id := pick(row, o, uint64(first+f.Seq), uint64(len(out[f.Seq])))
+			id := chooser.pick(row, o, uint64(first+f.Seq), uint64(len(out[f.Seq])))
 			if !o.IgnoreEOS && m.Tokenizer.IsEOG(id) {
 				continue
 			}
@@ -91,53 +90,10 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 	return nil
 }
 
-// pick chooses the next token. The random number depends on the seed, the prompt
-// and the position alone.
-func pick(logits []float32, o GenOptions, prompt, pos uint64) int32 {
-	best := 0
-	for i, l := range logits {
-		if l > logits[best] {
-			best = i
-		}
+// notFinite returns the index of the first element that is NaN or infinite, or -1.
+func notFinite(k *simd.Kernels, x []float32) int {
+	if sum := k.Sum(x); sum-sum == 0 { // else one is, or the sum is too large
+		return -1
 	}
-	if o.Temp <= 0 {
-		return int32(best)
-	}
-	type cand struct {
-		id int32
-		p  float64
-	}
-	cands := make([]cand, len(logits))
-	for i, l := range logits {
-		cands[i] = cand{int32(i), math.Exp(float64(l-logits[best]) / o.Temp)}
-	}
-	if (o.TopK > 0 && o.TopK < len(cands)) || (o.TopP > 0 && o.TopP < 1) {
-		slices.SortStableFunc(cands, func(a, b cand) int { return cmp.Compare(b.p, a.p) })
-		if o.TopK > 0 && o.TopK < len(cands) {
-			cands = cands[:o.TopK]
-		}
-	}
-	sum := func() (s float64) {
-		for _, c := range cands {
-			s += c.p
-		}
-		return s
-	}
-	if o.TopP > 0 && o.TopP < 1 {
-		limit, acc := o.TopP*sum(), 0.0
-		for i, c := range cands {
-			if acc += c.p; acc >= limit {
-				cands = cands[:i+1]
-				break
-			}
-		}
-	}
-	rng := rand.New(rand.NewPCG(o.Seed, prompt<<32|pos))
-	u := rng.Float64() * sum()
-	for _, c := range cands {
-		if u -= c.p; u < 0 {
-			return c.id
-		}
-	}
-	return cands[len(cands)-1].id
+	return slices.IndexFunc(x, func(v float32) bool { return v-v != 0 })
 }

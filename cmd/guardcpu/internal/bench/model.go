@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/simd"
@@ -259,9 +260,6 @@ func (s *Setting) Model(x *Model, what []string) []*Case {
 	var cases []*Case
 	for _, j := range x.jobs(what) {
 		for _, compute := range s.Compute {
-			if compute != "f32" {
-				continue
-			}
 			s.each(func(k *simd.Kernels, workers int) {
 				if s.tooSlow(k, workers, j.flops) {
 					return
@@ -270,7 +268,11 @@ func (s *Setting) Model(x *Model, what []string) []*Case {
 				cases = append(cases, &Case{
 					Name: j.name, Keys: keys, Work: []Amount{j.work, {GFLOPs, j.flops / 1e9}}, Peak: peakName(compute, workers),
 					Setup: func() (func() error, error) {
-						m, err := engine.Load(x.File, engine.Options{Threads: workers, Kernels: k})
+						c, err := nn.ParseCompute(compute)
+						if err != nil {
+							return nil, err
+						}
+						m, err := engine.Load(x.File, engine.Options{Threads: workers, Kernels: k, Compute: c})
 						if err != nil {
 							return nil, err
 						}
