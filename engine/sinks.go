@@ -52,18 +52,17 @@ func addLinear(c *nn.Ctx, dw *grad, dy, x nn.Mat) {
 
 // columns runs f over pieces of n columns; a sum over rows stays in one piece.
 func columns(c *nn.Ctx, n int, f func(lo, hi int)) {
-	const width = 64
+	const width = 128
 	c.Par.For((n+width-1)/width, func(i int) { f(i*width, min(n, (i+1)*width)) })
 }
 
 func addGain(c *nn.Ctx, dw []float32, dy, xhat nn.Mat) {
 	columns(c, dy.Cols, func(lo, hi int) {
-		g := dw[lo:hi]
+		y := make([]float32, hi-lo)
 		for t := range dy.Rows {
-			a, b := dy.Row(t)[lo:hi], xhat.Row(t)[lo:hi]
-			for j := range g {
-				g[j] += float32(a[j] * b[j])
-			}
+			copy(y, dy.Row(t)[lo:hi])
+			c.K.Mul(y, xhat.Row(t)[lo:hi])
+			c.K.Add(dw[lo:hi], y)
 		}
 	})
 }
@@ -130,14 +129,13 @@ func (d *Dot) Linear(p *nn.Param, dy, x nn.Mat) {
 
 // Gain adds Σ_t (dy_t∘x̂_t)·G.
 func (d *Dot) Gain(p *nn.Param, dy, xhat nn.Mat) {
-	g := d.g.Of(p)
+	c, g := d.g.ctx, d.g.Of(p)
+	d.z = grow(d.z, dy.Rows*dy.Cols)
 	d.each(dy.Rows, func(t int) float32 {
-		a, b := dy.Row(t), xhat.Row(t)
-		var s float32
-		for j, gj := range g {
-			s += float32(float32(a[j]*b[j]) * gj)
-		}
-		return s
+		z := d.z[t*dy.Cols : (t+1)*dy.Cols]
+		copy(z, dy.Row(t))
+		c.K.Mul(z, xhat.Row(t))
+		return c.K.Dot(z, g)
 	})
 }
 

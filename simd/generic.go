@@ -21,6 +21,7 @@ var generic = Kernels{
 	SwiGLUBackward: swiGLUBackwardGeneric,
 	GELU:           geluGeneric,
 	GELUBackward:   geluBackwardGeneric,
+	TurnPairs:      turnPairsGeneric,
 	AdamW:          adamWGeneric,
 	RoundBF16:      roundBF16Generic,
 	StochasticBF16: stochasticBF16Generic,
@@ -184,6 +185,15 @@ func geluBackwardGeneric(dx, dy, x []float32) {
 		s := sigmoid32(geluA * z * (1 + q))
 		t := float32(geluA*z) * (1 + float32(3*q))
 		dx[i] = dy[i] * float32(s*(1+float32(t*(1-s))))
+	}
+}
+
+func turnPairsGeneric(x, cos, sin []float32, sign float32) {
+	cos, sin = cos[:len(x)], sin[:len(x)]
+	for i := 0; i < len(x); i += 2 {
+		a, b := x[i], x[i+1]
+		x[i] = float32(a*cos[i]) - float32(b*(sign*sin[i]))
+		x[i+1] = float32(b*cos[i+1]) + float32(a*(sign*sin[i+1]))
 	}
 }
 

@@ -39,6 +39,12 @@ type Kernels struct {
 	GELU func(y, x []float32)
 	// GELUBackward sets dx from dy and the input of GELU. dx may be dy.
 	GELUBackward func(dx, dy, x []float32)
+	// TurnPairs turns the pairs a, b = x[2i], x[2i+1] in place, each product rounded:
+	//
+	//	a, b = a·cos[2i] - b·sign·sin[2i], b·cos[2i+1] + a·sign·sin[2i+1]
+	//
+	// The length is even. All sets give the same bits.
+	TurnPairs func(x, cos, sin []float32, sign float32)
 	// AdamW updates w, m and v by the gradient g (see AdamWStep).
 	AdamW func(w, m, v, g []float32, s *AdamWStep)
 	// RoundBF16 sets y[i] to x[i] rounded to the nearest bfloat16, ties to even. NaN

@@ -22,6 +22,7 @@ var avx2 = Kernels{
 	SwiGLUBackward: each5(swiGLUBackwardAVX2),
 	GELU:           each2(geluAVX2),
 	GELUBackward:   each3(geluBackwardAVX2),
+	TurnPairs:      turnPairsVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
 	StochasticBF16: stochasticBF16Vector,
@@ -46,6 +47,14 @@ var avx2 = Kernels{
 }
 
 var tileAVX2 = tileOf(16, tile1AVX2, tile2AVX2, tile3AVX2, tile4AVX2, tile5AVX2, tile6AVX2)
+
+func turnPairsVector(x, cos, sin []float32, sign float32) {
+	if len(x)%2 != 0 {
+		panic("simd: TurnPairs: the length is odd")
+	}
+	cos, sin = cos[:len(x)], sin[:len(x)]
+	each(len(x), func(i, n int) { turnPairsAVX2(at(x, i), at(cos, i), at(sin, i), sign, n) })
+}
 
 func adamWVector(w, m, v, g []float32, s *AdamWStep) {
 	m, v, g = m[:len(w)], v[:len(w)], g[:len(w)]

@@ -24,6 +24,7 @@ var neon = Kernels{
 	SwiGLUBackward: swiGLUBackwardVector,
 	GELU:           geluVector,
 	GELUBackward:   geluBackwardVector,
+	TurnPairs:      turnPairsGeneric,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
 	StochasticBF16: stochasticBF16Vector,

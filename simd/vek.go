@@ -24,6 +24,7 @@ var vek = Kernels{
 	SwiGLUBackward: swiGLUBackwardGeneric,
 	GELU:           geluGeneric,
 	GELUBackward:   geluBackwardGeneric,
+	TurnPairs:      turnPairsGeneric,
 	AdamW:          adamWGeneric,
 	RoundBF16:      roundBF16Generic,
 	StochasticBF16: stochasticBF16Generic,

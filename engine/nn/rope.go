@@ -24,10 +24,19 @@ type Rope struct {
 	tab atomic.Pointer[ropeTable]
 }
 
-// ropeTable holds cos θ and sin θ at [p*Dim/2+i], rounded once from float64.
+// ropeTable holds cos θ and sin θ, rounded once from float64: at [p*Dim/2+i] for
+// columns i and i+Dim/2, else at [p*Dim+2i] and once more at [p*Dim+2i+1].
 type ropeTable struct {
 	n        int // positions
 	cos, sin []float32
+}
+
+// columns is how many numbers a table has for a position.
+func (r *Rope) columns() int {
+	if r.Neox {
+		return r.Dim / 2
+	}
+	return r.Dim
 }
 
 // table returns a table of more than maxPos positions.
@@ -46,7 +55,8 @@ func (r *Rope) table(maxPos int) *ropeTable {
 	for n <= maxPos {
 		n *= 2
 	}
-	t := &ropeTable{n: n, cos: make([]float32, n*half), sin: make([]float32, n*half)}
+	cols := r.columns()
+	t := &ropeTable{n: n, cos: make([]float32, n*cols), sin: make([]float32, n*cols)}
 	done := 0
 	if old != nil {
 		done = old.n
@@ -64,7 +74,13 @@ func (r *Rope) table(maxPos int) *ropeTable {
 		}
 		for p := done; p < n; p++ {
 			s, c := math.Sincos(float64(p) * freq)
-			t.cos[p*half+i], t.sin[p*half+i] = float32(c), float32(s)
+			if r.Neox {
+				t.cos[p*cols+i], t.sin[p*cols+i] = float32(c), float32(s)
+				continue
+			}
+			for j := p*cols + 2*i; j < p*cols+2*i+2; j++ {
+				t.cos[j], t.sin[j] = float32(c), float32(s)
+			}
 		}
 	}
 	r.tab.Store(t)
@@ -111,23 +127,28 @@ func rotate(op string, c *Ctx, x Mat, nHeads, dHead int, pos []int32, r *Rope, s
 		maxPos = max(maxPos, int(p))
 	}
 	tab := r.table(maxPos)
-	step, away := 2, 1 // from pair to pair, and from a to b
-	if r.Neox {
-		step, away = 1, half
-	}
 	c.rows(x.Rows, x.Cols, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			at := int(pos[t]) * half
-			cos, sin := tab.cos[at:at+half], tab.sin[at:at+half]
+			at := int(pos[t]) * r.columns()
+			cos, sin := tab.cos[at:at+r.columns()], tab.sin[at:at+r.columns()]
 			for h := range nHeads {
-				head := x.Data[t*x.Stride+h*dHead:][:dHead]
-				for i, co := range cos {
-					si := sign * sin[i]
-					a, b := head[i*step], head[i*step+away]
-					head[i*step] = a*co - b*si
-					head[i*step+away] = a*si + b*co
+				head := x.Data[t*x.Stride+h*dHead:][:r.Dim]
+				if r.Neox {
+					turnHalves(head[:half], head[half:], cos, sin, sign)
+				} else {
+					c.K.TurnPairs(head, cos, sin, sign)
 				}
 			}
 		}
 	})
+}
+
+// turnHalves turns the pairs (a[i], b[i]) by sign·θ. The slices are of one length.
+func turnHalves(a, b, cos, sin []float32, sign float32) {
+	b, cos, sin = b[:len(a)], cos[:len(a)], sin[:len(a)]
+	for i, x := range a {
+		y, co, si := b[i], cos[i], sign*sin[i]
+		a[i] = float32(x*co) - float32(y*si)
+		b[i] = float32(x*si) + float32(y*co)
+	}
 }

@@ -28,6 +28,7 @@ var files = []struct {
 	{"activation", both(activation)},
 	{"adamw", both(adamw)},
 	{"stochastic", stochastic},
+	{"turn", turn},
 	{"packed", packed},
 	{"int8", int8s},
 	{"int8vnni", int8VNNI},
