@@ -135,74 +135,74 @@ group5:
 	VXORPS Y1, Y1, Y1
 
 block6:
-	VMOVDQU      (SI), Y2
 	PREFETCHT0   (R11)
 	PREFETCHT0   64(R11)
 	PREFETCHT0   128(R11)
 	PREFETCHT0   192(R11)
 	PREFETCHT0   256(R11)
+	VMOVDQU      (SI), Y2
 	VMOVDQU      2(DX), Y3
 	VPSIGNB      Y3, Y2, Y4
 	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y0, Y3, Y3
-	VMOVDQU      2(DX)(BX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPMADDWD     Y0, Y4, Y4
+	VMOVDQU      2(DX)(BX*1), Y3
+	VPSIGNB      Y3, Y2, Y5
+	VPABSB       Y3, Y3
+	VPMADDUBSW   Y5, Y3, Y5
+	VPMADDWD     Y0, Y5, Y5
+	VPUNPCKLDQ   Y5, Y4, Y3
+	VPUNPCKHDQ   Y5, Y4, Y4
+	VPADDD       Y4, Y3, Y3
+	VMOVDQU      2(DX)(BX*2), Y4
 	VPSIGNB      Y4, Y2, Y5
 	VPABSB       Y4, Y4
-	VPMADDUBSW   Y5, Y4, Y4
-	VPMADDWD     Y0, Y4, Y4
-	VPUNPCKLDQ   Y4, Y3, Y5
-	VPUNPCKHDQ   Y4, Y3, Y3
-	VPADDD       Y3, Y5, Y5
-	VMOVDQU      2(DX)(BX*2), Y3
-	VPSIGNB      Y3, Y2, Y4
-	VPABSB       Y3, Y3
-	VPMADDUBSW   Y4, Y3, Y3
-	VPMADDWD     Y0, Y3, Y3
+	VPMADDUBSW   Y5, Y4, Y5
+	VPMADDWD     Y0, Y5, Y5
 	VMOVDQU      2(DX)(R9*1), Y4
 	VPSIGNB      Y4, Y2, Y6
 	VPABSB       Y4, Y4
-	VPMADDUBSW   Y6, Y4, Y4
+	VPMADDUBSW   Y6, Y4, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPUNPCKLDQ   Y6, Y5, Y4
+	VPUNPCKHDQ   Y6, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPUNPCKLQDQ  Y4, Y3, Y5
+	VPUNPCKHQDQ  Y4, Y3, Y3
+	VPADDD       Y3, Y5, Y5
+	VMOVDQU      2(R10), Y3
+	VPSIGNB      Y3, Y2, Y4
+	VPABSB       Y3, Y3
+	VPMADDUBSW   Y4, Y3, Y4
 	VPMADDWD     Y0, Y4, Y4
-	VPUNPCKLDQ   Y4, Y3, Y6
-	VPUNPCKHDQ   Y4, Y3, Y3
-	VPADDD       Y3, Y6, Y6
-	VPUNPCKLQDQ  Y6, Y5, Y3
-	VPUNPCKHQDQ  Y6, Y5, Y5
-	VPADDD       Y5, Y3, Y3
-	VMOVDQU      2(R10), Y4
-	VPSIGNB      Y4, Y2, Y5
-	VPABSB       Y4, Y4
-	VPMADDUBSW   Y5, Y4, Y4
-	VPMADDWD     Y0, Y4, Y4
-	VMOVDQU      2(R10)(BX*1), Y5
-	VPSIGNB      Y5, Y2, Y6
-	VPABSB       Y5, Y5
-	VPMADDUBSW   Y6, Y5, Y5
-	VPMADDWD     Y0, Y5, Y5
-	VPUNPCKLDQ   Y5, Y4, Y6
-	VPUNPCKHDQ   Y5, Y4, Y4
-	VPADDD       Y4, Y6, Y6
+	VMOVDQU      2(R10)(BX*1), Y3
+	VPSIGNB      Y3, Y2, Y6
+	VPABSB       Y3, Y3
+	VPMADDUBSW   Y6, Y3, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPUNPCKLDQ   Y6, Y4, Y3
+	VPUNPCKHDQ   Y6, Y4, Y4
+	VPADDD       Y4, Y3, Y3
 	VMOVDQU      2(R10)(BX*2), Y4
-	VPSIGNB      Y4, Y2, Y5
+	VPSIGNB      Y4, Y2, Y6
 	VPABSB       Y4, Y4
-	VPMADDUBSW   Y5, Y4, Y4
-	VPMADDWD     Y0, Y4, Y4
-	VMOVDQU      2(R10)(R9*1), Y5
-	VPSIGNB      Y5, Y2, Y2
-	VPABSB       Y5, Y5
-	VPMADDUBSW   Y2, Y5, Y5
-	VPMADDWD     Y0, Y5, Y5
-	VPUNPCKLDQ   Y5, Y4, Y2
-	VPUNPCKHDQ   Y5, Y4, Y4
-	VPADDD       Y4, Y2, Y2
-	VPUNPCKLQDQ  Y2, Y6, Y4
-	VPUNPCKHQDQ  Y2, Y6, Y6
+	VPMADDUBSW   Y6, Y4, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VMOVDQU      2(R10)(R9*1), Y4
+	VPSIGNB      Y4, Y2, Y2
+	VPABSB       Y4, Y4
+	VPMADDUBSW   Y2, Y4, Y2
+	VPMADDWD     Y0, Y2, Y2
+	VPUNPCKLDQ   Y2, Y6, Y4
+	VPUNPCKHDQ   Y2, Y6, Y6
 	VPADDD       Y6, Y4, Y4
-	VPERM2I128   $0x20, Y4, Y3, Y2
-	VPERM2I128   $0x31, Y4, Y3, Y3
-	VPADDD       Y2, Y3, Y3
-	VBROADCASTSS (DI), Y2
+	VPUNPCKLQDQ  Y4, Y3, Y2
+	VPUNPCKHQDQ  Y4, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VPERM2I128   $0x20, Y2, Y5, Y3
+	VPERM2I128   $0x31, Y2, Y5, Y2
+	VPADDD       Y3, Y2, Y2
+	VBROADCASTSS (DI), Y3
 	VPXOR        X4, X4, X4
 	VPINSRW      $0x00, (DX), X4, X4
 	VPINSRW      $0x01, (DX)(BX*1), X4, X4
@@ -213,10 +213,10 @@ block6:
 	VPINSRW      $0x06, (R10)(BX*2), X4, X4
 	VPINSRW      $0x07, (R10)(R9*1), X4, X4
 	VCVTPH2PS    X4, Y4
-	VMULPS       Y2, Y4, Y4
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       Y4, Y3, Y3
-	VADDPS       Y3, Y1, Y1
+	VMULPS       Y3, Y4, Y4
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       Y2, Y1, Y1
 	ADDQ         $+32, SI
 	ADDQ         $+4, DI
 	ADDQ         $+272, R11
@@ -700,8 +700,7 @@ TEXT ·dotQ4_0AVX2(SB), NOSPLIT, $0-64
 	MOVQ    w+48(FP), DX
 	MOVQ    rowBytes+56(FP), BX
 	VMOVDQU c00010001<>+0(SB), Y0
-	VMOVDQU nibbles<>+0(SB), Y1
-	VMOVDQU c0f0f0f0f<>+0(SB), Y2
+	VMOVDQU c0f0f0f0f<>+0(SB), Y1
 
 group9:
 	MOVQ   q+16(FP), SI
@@ -711,86 +710,75 @@ group9:
 	LEAQ   (BX)(BX*2), R10
 	LEAQ   (DX)(BX*4), R11
 	LEAQ   (DX)(BX*8), R12
-	VXORPS Y3, Y3, Y3
+	VXORPS Y2, Y2, Y2
 
 block10:
-	VMOVDQU        (SI), Y4
 	PREFETCHT0     (R12)
 	PREFETCHT0     64(R12)
 	PREFETCHT0     128(R12)
-	VBROADCASTI128 2(DX), Y5
-	VPSRLVD        Y1, Y5, Y5
-	VPAND          Y2, Y5, Y5
-	VPMADDUBSW     Y4, Y5, Y5
-	VBROADCASTI128 2(DX)(BX*1), Y6
-	VPSRLVD        Y1, Y6, Y6
-	VPAND          Y2, Y6, Y6
+	VBROADCASTI128 (SI), Y3
+	VBROADCASTI128 16(SI), Y4
+	VMOVDQU        2(DX), X5
+	VINSERTI128    $0x01, 2(R11), Y5, Y5
+	VPSRLW         $0x04, Y5, Y6
+	VPAND          Y1, Y5, Y5
+	VPAND          Y1, Y6, Y6
+	VPMADDUBSW     Y3, Y5, Y5
 	VPMADDUBSW     Y4, Y6, Y6
-	VPUNPCKLDQ     Y6, Y5, Y7
-	VPUNPCKHDQ     Y6, Y5, Y5
-	VPADDW         Y5, Y7, Y7
-	VBROADCASTI128 2(DX)(BX*2), Y5
-	VPSRLVD        Y1, Y5, Y5
-	VPAND          Y2, Y5, Y5
-	VPMADDUBSW     Y4, Y5, Y5
-	VBROADCASTI128 2(DX)(R10*1), Y6
-	VPSRLVD        Y1, Y6, Y6
-	VPAND          Y2, Y6, Y6
+	VPADDW         Y6, Y5, Y5
+	VMOVDQU        2(DX)(BX*1), X7
+	VINSERTI128    $0x01, 2(R11)(BX*1), Y7, Y7
+	VPSRLW         $0x04, Y7, Y6
+	VPAND          Y1, Y7, Y7
+	VPAND          Y1, Y6, Y6
+	VPMADDUBSW     Y3, Y7, Y7
 	VPMADDUBSW     Y4, Y6, Y6
-	VPUNPCKLDQ     Y6, Y5, Y8
-	VPUNPCKHDQ     Y6, Y5, Y5
-	VPADDW         Y5, Y8, Y8
-	VPUNPCKLQDQ    Y8, Y7, Y5
-	VPUNPCKHQDQ    Y8, Y7, Y7
-	VPADDW         Y7, Y5, Y5
-	VBROADCASTI128 2(R11), Y6
-	VPSRLVD        Y1, Y6, Y6
-	VPAND          Y2, Y6, Y6
+	VPADDW         Y6, Y7, Y7
+	VMOVDQU        2(DX)(BX*2), X8
+	VINSERTI128    $0x01, 2(R11)(BX*2), Y8, Y8
+	VPSRLW         $0x04, Y8, Y6
+	VPAND          Y1, Y8, Y8
+	VPAND          Y1, Y6, Y6
+	VPMADDUBSW     Y3, Y8, Y8
 	VPMADDUBSW     Y4, Y6, Y6
-	VBROADCASTI128 2(R11)(BX*1), Y7
-	VPSRLVD        Y1, Y7, Y7
-	VPAND          Y2, Y7, Y7
-	VPMADDUBSW     Y4, Y7, Y7
-	VPUNPCKLDQ     Y7, Y6, Y8
-	VPUNPCKHDQ     Y7, Y6, Y6
 	VPADDW         Y6, Y8, Y8
-	VBROADCASTI128 2(R11)(BX*2), Y6
-	VPSRLVD        Y1, Y6, Y6
-	VPAND          Y2, Y6, Y6
+	VMOVDQU        2(DX)(R10*1), X9
+	VINSERTI128    $0x01, 2(R11)(R10*1), Y9, Y9
+	VPSRLW         $0x04, Y9, Y6
+	VPAND          Y1, Y9, Y9
+	VPAND          Y1, Y6, Y6
+	VPMADDUBSW     Y3, Y9, Y9
 	VPMADDUBSW     Y4, Y6, Y6
-	VBROADCASTI128 2(R11)(R10*1), Y7
-	VPSRLVD        Y1, Y7, Y7
-	VPAND          Y2, Y7, Y7
-	VPMADDUBSW     Y4, Y7, Y7
-	VPUNPCKLDQ     Y7, Y6, Y4
-	VPUNPCKHDQ     Y7, Y6, Y6
-	VPADDW         Y6, Y4, Y4
-	VPUNPCKLQDQ    Y4, Y8, Y6
-	VPUNPCKHQDQ    Y4, Y8, Y8
-	VPADDW         Y8, Y6, Y6
-	VPERM2I128     $0x20, Y6, Y5, Y4
-	VPERM2I128     $0x31, Y6, Y5, Y5
-	VPADDW         Y4, Y5, Y5
-	VPMADDWD       Y0, Y5, Y5
-	VPBROADCASTD   (R9), Y4
-	VPSLLD         $0x03, Y4, Y4
-	VPSUBD         Y4, Y5, Y5
+	VPADDW         Y6, Y9, Y9
+	VPUNPCKLDQ     Y7, Y5, Y3
+	VPUNPCKHDQ     Y7, Y5, Y5
+	VPADDW         Y5, Y3, Y3
+	VPUNPCKLDQ     Y9, Y8, Y4
+	VPUNPCKHDQ     Y9, Y8, Y8
+	VPADDW         Y8, Y4, Y4
+	VPUNPCKLQDQ    Y4, Y3, Y6
+	VPUNPCKHQDQ    Y4, Y3, Y3
+	VPADDW         Y3, Y6, Y6
+	VPMADDWD       Y0, Y6, Y6
+	VPBROADCASTD   (R9), Y3
+	VPSLLD         $0x03, Y3, Y3
+	VPSUBD         Y3, Y6, Y6
 	ADDQ           $+4, R9
-	VBROADCASTSS   (DI), Y4
-	VPXOR          X6, X6, X6
-	VPINSRW        $0x00, (DX), X6, X6
-	VPINSRW        $0x01, (DX)(BX*1), X6, X6
-	VPINSRW        $0x02, (DX)(BX*2), X6, X6
-	VPINSRW        $0x03, (DX)(R10*1), X6, X6
-	VPINSRW        $0x04, (R11), X6, X6
-	VPINSRW        $0x05, (R11)(BX*1), X6, X6
-	VPINSRW        $0x06, (R11)(BX*2), X6, X6
-	VPINSRW        $0x07, (R11)(R10*1), X6, X6
-	VCVTPH2PS      X6, Y6
+	VBROADCASTSS   (DI), Y3
+	VPXOR          X4, X4, X4
+	VPINSRW        $0x00, (DX), X4, X4
+	VPINSRW        $0x01, (DX)(BX*1), X4, X4
+	VPINSRW        $0x02, (DX)(BX*2), X4, X4
+	VPINSRW        $0x03, (DX)(R10*1), X4, X4
+	VPINSRW        $0x04, (R11), X4, X4
+	VPINSRW        $0x05, (R11)(BX*1), X4, X4
+	VPINSRW        $0x06, (R11)(BX*2), X4, X4
+	VPINSRW        $0x07, (R11)(R10*1), X4, X4
+	VCVTPH2PS      X4, Y4
+	VMULPS         Y3, Y4, Y4
+	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VCVTDQ2PS      Y5, Y5
-	VMULPS         Y6, Y5, Y5
-	VADDPS         Y5, Y3, Y3
+	VADDPS         Y6, Y2, Y2
 	ADDQ           $+32, SI
 	ADDQ           $+4, DI
 	ADDQ           $+144, R12
@@ -798,7 +786,7 @@ block10:
 	ADDQ           $+18, R11
 	DECQ           R8
 	JNZ            block10
-	VMOVUPS        Y3, (AX)
+	VMOVUPS        Y2, (AX)
 	ADDQ           $+32, AX
 	LEAQ           (DX)(BX*4), DX
 	LEAQ           (DX)(R10*1), DX
@@ -806,16 +794,6 @@ block10:
 	JNZ            group9
 	VZEROUPPER
 	RET
-
-DATA nibbles<>+0(SB)/4, $0x00000000
-DATA nibbles<>+4(SB)/4, $0x00000000
-DATA nibbles<>+8(SB)/4, $0x00000000
-DATA nibbles<>+12(SB)/4, $0x00000000
-DATA nibbles<>+16(SB)/4, $0x00000004
-DATA nibbles<>+20(SB)/4, $0x00000004
-DATA nibbles<>+24(SB)/4, $0x00000004
-DATA nibbles<>+28(SB)/4, $0x00000004
-GLOBL nibbles<>(SB), RODATA|NOPTR, $32
 
 DATA c0f0f0f0f<>+0(SB)/4, $0x0f0f0f0f
 DATA c0f0f0f0f<>+4(SB)/4, $0x0f0f0f0f
@@ -914,6 +892,16 @@ block11:
 	JNZ            block11
 	VZEROUPPER
 	RET
+
+DATA nibbles<>+0(SB)/4, $0x00000000
+DATA nibbles<>+4(SB)/4, $0x00000000
+DATA nibbles<>+8(SB)/4, $0x00000000
+DATA nibbles<>+12(SB)/4, $0x00000000
+DATA nibbles<>+16(SB)/4, $0x00000004
+DATA nibbles<>+20(SB)/4, $0x00000004
+DATA nibbles<>+24(SB)/4, $0x00000004
+DATA nibbles<>+28(SB)/4, $0x00000004
+GLOBL nibbles<>(SB), RODATA|NOPTR, $32
 
 // func tileQ4_0AVX2(c *float32, q *int8, cols int, d *float32, s *int32, blocksInRow int, panel *byte, blocks int)
 // Requires: AVX, AVX2

@@ -24,12 +24,12 @@ group1:
 	VXORPS Y1, Y1, Y1
 
 block2:
-	VMOVDQU      (SI), Y2
 	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	PREFETCHT0   128(R12)
 	PREFETCHT0   192(R12)
 	PREFETCHT0   256(R12)
+	VMOVDQU      (SI), Y2
 	VMOVDQU      2(DX), Y3
 	VPXOR        Y0, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -135,9 +135,7 @@ TEXT ·dotQ4_0VNNI(SB), NOSPLIT, $0-64
 	MOVQ    groups+8(FP), CX
 	MOVQ    w+48(FP), DX
 	MOVQ    rowBytes+56(FP), BX
-	VMOVDQU c80808080<>+0(SB), Y0
-	VMOVDQU nibbles<>+0(SB), Y0
-	VMOVDQU c0f0f0f0f<>+0(SB), Y1
+	VMOVDQU c0f0f0f0f<>+0(SB), Y0
 
 group3:
 	MOVQ   q+16(FP), SI
@@ -147,93 +145,74 @@ group3:
 	LEAQ   (BX)(BX*2), R10
 	LEAQ   (DX)(BX*4), R11
 	LEAQ   (DX)(BX*8), R12
-	VXORPS Y2, Y2, Y2
+	VXORPS Y1, Y1, Y1
 
 block4:
-	VMOVDQU        (SI), Y3
 	PREFETCHT0     (R12)
 	PREFETCHT0     64(R12)
 	PREFETCHT0     128(R12)
-	VBROADCASTI128 2(DX), Y4
-	VPSRLVD        Y0, Y4, Y4
-	VPAND          Y1, Y4, Y4
-	VXORPS         Y5, Y5, Y5
-	VPDPBUSD       Y3, Y4, Y5
-	VBROADCASTI128 2(DX)(BX*1), Y4
-	VPSRLVD        Y0, Y4, Y4
-	VPAND          Y1, Y4, Y4
+	VBROADCASTI128 (SI), Y2
+	VBROADCASTI128 16(SI), Y3
+	VMOVDQU        2(DX), X4
+	VINSERTI128    $0x01, 2(R11), Y4, Y4
+	VPSRLW         $0x04, Y4, Y5
+	VPAND          Y0, Y4, Y4
+	VPAND          Y0, Y5, Y5
 	VXORPS         Y6, Y6, Y6
-	VPDPBUSD       Y3, Y4, Y6
-	VPUNPCKLDQ     Y6, Y5, Y4
-	VPUNPCKHDQ     Y6, Y5, Y5
-	VPADDD         Y5, Y4, Y4
-	VBROADCASTI128 2(DX)(BX*2), Y5
-	VPSRLVD        Y0, Y5, Y5
-	VPAND          Y1, Y5, Y5
-	VXORPS         Y6, Y6, Y6
+	VPDPBUSD       Y2, Y4, Y6
 	VPDPBUSD       Y3, Y5, Y6
-	VBROADCASTI128 2(DX)(R10*1), Y5
-	VPSRLVD        Y0, Y5, Y5
-	VPAND          Y1, Y5, Y5
-	VXORPS         Y7, Y7, Y7
-	VPDPBUSD       Y3, Y5, Y7
-	VPUNPCKLDQ     Y7, Y6, Y5
-	VPUNPCKHDQ     Y7, Y6, Y6
-	VPADDD         Y6, Y5, Y5
-	VPUNPCKLQDQ    Y5, Y4, Y6
-	VPUNPCKHQDQ    Y5, Y4, Y4
-	VPADDD         Y4, Y6, Y6
-	VBROADCASTI128 2(R11), Y4
-	VPSRLVD        Y0, Y4, Y4
-	VPAND          Y1, Y4, Y4
-	VXORPS         Y5, Y5, Y5
-	VPDPBUSD       Y3, Y4, Y5
-	VBROADCASTI128 2(R11)(BX*1), Y4
-	VPSRLVD        Y0, Y4, Y4
-	VPAND          Y1, Y4, Y4
-	VXORPS         Y7, Y7, Y7
-	VPDPBUSD       Y3, Y4, Y7
-	VPUNPCKLDQ     Y7, Y5, Y4
-	VPUNPCKHDQ     Y7, Y5, Y5
-	VPADDD         Y5, Y4, Y4
-	VBROADCASTI128 2(R11)(BX*2), Y5
-	VPSRLVD        Y0, Y5, Y5
-	VPAND          Y1, Y5, Y5
-	VXORPS         Y7, Y7, Y7
-	VPDPBUSD       Y3, Y5, Y7
-	VBROADCASTI128 2(R11)(R10*1), Y5
-	VPSRLVD        Y0, Y5, Y5
-	VPAND          Y1, Y5, Y5
-	VXORPS         Y8, Y8, Y8
-	VPDPBUSD       Y3, Y5, Y8
-	VPUNPCKLDQ     Y8, Y7, Y3
-	VPUNPCKHDQ     Y8, Y7, Y7
-	VPADDD         Y7, Y3, Y3
-	VPUNPCKLQDQ    Y3, Y4, Y5
-	VPUNPCKHQDQ    Y3, Y4, Y4
-	VPADDD         Y4, Y5, Y5
-	VPERM2I128     $0x20, Y5, Y6, Y3
-	VPERM2I128     $0x31, Y5, Y6, Y4
-	VPADDD         Y3, Y4, Y4
-	VPBROADCASTD   (R9), Y3
-	VPSLLD         $0x03, Y3, Y3
-	VPSUBD         Y3, Y4, Y4
+	VMOVDQU        2(DX)(BX*1), X7
+	VINSERTI128    $0x01, 2(R11)(BX*1), Y7, Y7
+	VPSRLW         $0x04, Y7, Y5
+	VPAND          Y0, Y7, Y7
+	VPAND          Y0, Y5, Y5
+	VXORPS         Y10, Y10, Y10
+	VPDPBUSD       Y2, Y7, Y10
+	VPDPBUSD       Y3, Y5, Y10
+	VMOVDQU        2(DX)(BX*2), X8
+	VINSERTI128    $0x01, 2(R11)(BX*2), Y8, Y8
+	VPSRLW         $0x04, Y8, Y5
+	VPAND          Y0, Y8, Y8
+	VPAND          Y0, Y5, Y5
+	VXORPS         Y11, Y11, Y11
+	VPDPBUSD       Y2, Y8, Y11
+	VPDPBUSD       Y3, Y5, Y11
+	VMOVDQU        2(DX)(R10*1), X9
+	VINSERTI128    $0x01, 2(R11)(R10*1), Y9, Y9
+	VPSRLW         $0x04, Y9, Y5
+	VPAND          Y0, Y9, Y9
+	VPAND          Y0, Y5, Y5
+	VXORPS         Y12, Y12, Y12
+	VPDPBUSD       Y2, Y9, Y12
+	VPDPBUSD       Y3, Y5, Y12
+	VPUNPCKLDQ     Y10, Y6, Y2
+	VPUNPCKHDQ     Y10, Y6, Y6
+	VPADDD         Y6, Y2, Y2
+	VPUNPCKLDQ     Y12, Y11, Y3
+	VPUNPCKHDQ     Y12, Y11, Y11
+	VPADDD         Y11, Y3, Y3
+	VPUNPCKLQDQ    Y3, Y2, Y5
+	VPUNPCKHQDQ    Y3, Y2, Y2
+	VPADDD         Y2, Y5, Y5
+	VPBROADCASTD   (R9), Y2
+	VPSLLD         $0x03, Y2, Y2
+	VPSUBD         Y2, Y5, Y5
 	ADDQ           $+4, R9
-	VBROADCASTSS   (DI), Y3
-	VPXOR          X5, X5, X5
-	VPINSRW        $0x00, (DX), X5, X5
-	VPINSRW        $0x01, (DX)(BX*1), X5, X5
-	VPINSRW        $0x02, (DX)(BX*2), X5, X5
-	VPINSRW        $0x03, (DX)(R10*1), X5, X5
-	VPINSRW        $0x04, (R11), X5, X5
-	VPINSRW        $0x05, (R11)(BX*1), X5, X5
-	VPINSRW        $0x06, (R11)(BX*2), X5, X5
-	VPINSRW        $0x07, (R11)(R10*1), X5, X5
-	VCVTPH2PS      X5, Y5
+	VBROADCASTSS   (DI), Y2
+	VPXOR          X3, X3, X3
+	VPINSRW        $0x00, (DX), X3, X3
+	VPINSRW        $0x01, (DX)(BX*1), X3, X3
+	VPINSRW        $0x02, (DX)(BX*2), X3, X3
+	VPINSRW        $0x03, (DX)(R10*1), X3, X3
+	VPINSRW        $0x04, (R11), X3, X3
+	VPINSRW        $0x05, (R11)(BX*1), X3, X3
+	VPINSRW        $0x06, (R11)(BX*2), X3, X3
+	VPINSRW        $0x07, (R11)(R10*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         Y2, Y3, Y3
+	VCVTDQ2PS      Y5, Y5
 	VMULPS         Y3, Y5, Y5
-	VCVTDQ2PS      Y4, Y4
-	VMULPS         Y5, Y4, Y4
-	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y1, Y1
 	ADDQ           $+32, SI
 	ADDQ           $+4, DI
 	ADDQ           $+144, R12
@@ -241,7 +220,7 @@ block4:
 	ADDQ           $+18, R11
 	DECQ           R8
 	JNZ            block4
-	VMOVUPS        Y2, (AX)
+	VMOVUPS        Y1, (AX)
 	ADDQ           $+32, AX
 	LEAQ           (DX)(BX*4), DX
 	LEAQ           (DX)(R10*1), DX
@@ -249,16 +228,6 @@ block4:
 	JNZ            group3
 	VZEROUPPER
 	RET
-
-DATA nibbles<>+0(SB)/4, $0x00000000
-DATA nibbles<>+4(SB)/4, $0x00000000
-DATA nibbles<>+8(SB)/4, $0x00000000
-DATA nibbles<>+12(SB)/4, $0x00000000
-DATA nibbles<>+16(SB)/4, $0x00000004
-DATA nibbles<>+20(SB)/4, $0x00000004
-DATA nibbles<>+24(SB)/4, $0x00000004
-DATA nibbles<>+28(SB)/4, $0x00000004
-GLOBL nibbles<>(SB), RODATA|NOPTR, $32
 
 DATA c0f0f0f0f<>+0(SB)/4, $0x0f0f0f0f
 DATA c0f0f0f0f<>+4(SB)/4, $0x0f0f0f0f

@@ -198,6 +198,74 @@ func (g *gen) addScaled(y, isum, dw, dx reg.VecVirtual) {
 	g.VADDPS(isum, y, y)
 }
 
+// sumBytes returns the integer sums of a block of eight rows of bytes and q.
+func (g *gen) sumBytes(w rowsOf, q reg.Register, ones, flip reg.VecVirtual, vnni bool) reg.VecVirtual {
+	x := g.YMM()
+	g.VMOVDQU(operand.Mem{Base: q}, x)
+	var halves [2]reg.VecVirtual
+	for h := range halves {
+		var pair [2]reg.VecVirtual
+		for k := range pair {
+			var r [2]reg.VecVirtual
+			for l := range r {
+				v := g.YMM()
+				g.VMOVDQU(w.at(4*h+2*k+l, 2), v)
+				if vnni {
+					g.VPXOR(flip, v, v)
+					r[l] = g.zero()
+					g.VPDPBUSD(x, v, r[l])
+					continue
+				}
+				r[l] = g.YMM() // x with the signs of w, to be multiplied with |w|
+				g.VPSIGNB(v, x, r[l])
+				g.VPABSB(v, v)
+				g.VPMADDUBSW(r[l], v, r[l]) // at most 2·128·127
+				g.VPMADDWD(ones, r[l], r[l])
+			}
+			pair[k] = g.transposeAdd(g.VPADDD, r[0], r[1], false)
+		}
+		halves[h] = g.transposeAdd(g.VPADDD, pair[0], pair[1], true)
+	}
+	lo, isum := g.YMM(), g.YMM()
+	g.VPERM2I128(operand.U8(0x20), halves[1], halves[0], lo)
+	g.VPERM2I128(operand.U8(0x31), halves[1], halves[0], isum)
+	g.VPADDD(lo, isum, isum)
+	return isum
+}
+
+// sumNibbles returns the integer sums of a block of eight rows of nibbles and q; without
+// VNNI a lane has two sums of 16 bits, to be added. A vector holds the nibbles of rows i
+// and i+4: each half is a row, so that four lanes are left to sum in place of eight.
+func (g *gen) sumNibbles(w rowsOf, q reg.Register, mask reg.VecVirtual, vnni bool) reg.VecVirtual {
+	lo, hi := g.YMM(), g.YMM()
+	g.VBROADCASTI128(operand.Mem{Base: q}, lo)
+	g.VBROADCASTI128(operand.Mem{Base: q, Disp: 16}, hi)
+	add := g.VPADDW // of eight times at most 2·15·127
+	if vnni {
+		add = g.VPADDD
+	}
+	var r [4]reg.VecVirtual
+	for i := range r {
+		v, u := g.YMM(), g.YMM()
+		g.VMOVDQU(w.at(i, 2), v.AsX())
+		g.VINSERTI128(operand.U8(1), w.at(i+4, 2), v, v)
+		g.VPSRLW(operand.U8(4), v, u)
+		g.VPAND(mask, v, v)
+		g.VPAND(mask, u, u)
+		if vnni {
+			r[i] = g.zero()
+			g.VPDPBUSD(lo, v, r[i])
+			g.VPDPBUSD(hi, u, r[i])
+			continue
+		}
+		r[i] = v
+		g.VPMADDUBSW(lo, v, v)
+		g.VPMADDUBSW(hi, u, u)
+		g.VPADDW(u, v, v)
+	}
+	return g.transposeAdd(add, g.transposeAdd(add, r[0], r[1], false), g.transposeAdd(add, r[2], r[3], false), true)
+}
+
 // dotInt8 multiplies one row of x with rows of weights, eight at a time: a lane of the
 // sum is a row. The next eight rows are fetched meanwhile.
 //
@@ -209,13 +277,16 @@ func dotInt8(g *gen, t *int8Type, isa string) {
 		"is the DotInt8 of one row and 8·groups rows of weights; groups and blocks ≥ 1.")
 	y, groups := g.arg("y"), g.arg("groups")
 	base, stride := g.arg("w"), g.arg("rowBytes")
-	ones, flip := g.YMM(), g.YMM()
-	if vnni {
-		g.VMOVDQU(g.word(0x80808080), flip)
-	} else {
+	// what the sums of a block of eight rows need in registers
+	ones, flip, mask := g.YMM(), g.YMM(), g.YMM()
+	if !vnni {
 		g.VMOVDQU(g.word(0x00010001), ones)
+	} else if !t.unsigned {
+		g.VMOVDQU(g.word(0x80808080), flip)
 	}
-	consts := g.registers(t.consts(g))
+	if t.unsigned {
+		g.VMOVDQU(g.word(0x0f0f0f0f), mask)
+	}
 	group, block := g.label("group"), g.label("block")
 	g.Label(group)
 	q, d, n := g.arg("q"), g.arg("d"), g.arg("blocks")
@@ -228,52 +299,17 @@ func dotInt8(g *gen, t *int8Type, isa string) {
 	g.LEAQ(operand.Mem{Base: base, Index: stride, Scale: 8}, ahead)
 	sum := g.zero()
 	g.Label(block)
-	x := g.YMM()
-	g.VMOVDQU(operand.Mem{Base: q}, x)
 	for i := 0; i < 8*t.bytes; i += 64 {
 		g.PREFETCHT0(operand.Mem{Base: ahead, Disp: i})
 	}
-	add := func(ops ...operand.Op) { g.VPADDD(ops[0], ops[1], ops[2]) }
-	if t.unsigned && !vnni {
-		add = func(ops ...operand.Op) { g.VPADDW(ops[0], ops[1], ops[2]) }
-	}
-	var halves [2]reg.VecVirtual
-	for h := range halves {
-		var pair [2]reg.VecVirtual
-		for k := range pair {
-			var r [2]reg.VecVirtual
-			for l := range r {
-				m := w.at(4*h+2*k+l, 2)
-				v := t.load(g, m, consts)
-				if vnni {
-					if !t.unsigned {
-						g.VPXOR(flip, v, v)
-					}
-					p := g.zero()
-					g.VPDPBUSD(x, v, p)
-					v = p
-				} else if t.unsigned {
-					// at most 2·15·127; eight of them are added before they become int32
-					g.VPMADDUBSW(x, v, v)
-				} else {
-					p := g.YMM() // x with the signs of w, to be multiplied with |w|
-					g.VPSIGNB(v, x, p)
-					g.VPABSB(v, v)
-					g.VPMADDUBSW(p, v, v) // at most 2·128·127
-					g.VPMADDWD(ones, v, v)
-				}
-				r[l] = v
-			}
-			pair[k] = g.transposeAdd(add, r[0], r[1], false)
+	var isum reg.VecVirtual
+	if t.unsigned {
+		isum = g.sumNibbles(w, q, mask, vnni)
+		if !vnni {
+			g.VPMADDWD(ones, isum, isum)
 		}
-		halves[h] = g.transposeAdd(add, pair[0], pair[1], true)
-	}
-	lo, isum := g.YMM(), g.YMM()
-	g.VPERM2I128(operand.U8(0x20), halves[1], halves[0], lo)
-	g.VPERM2I128(operand.U8(0x31), halves[1], halves[0], isum)
-	add(lo, isum, isum)
-	if t.unsigned && !vnni {
-		g.VPMADDWD(ones, isum, isum)
+	} else {
+		isum = g.sumBytes(w, q, ones, flip, vnni)
 	}
 	if t.unsigned || vnni {
 		c := g.YMM()
