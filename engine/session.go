@@ -16,7 +16,11 @@ type Session struct {
 	cache [][]nn.KV // [layer][sequence]
 	st    *nn.BlockState
 	norm  nn.NormState
-	a, b  []float32
+
+	ids, pos []int32
+	segs     []nn.Segment
+	// inputs and outputs of blocks; the last rows, normalised; their logits
+	a, b, last, normed, logits []float32
 }
 
 // Feed is some tokens that follow what a sequence has been fed before.
@@ -45,12 +49,11 @@ func (m *Model) NewSession(nSeqs int) *Session {
 func (s *Session) Len(seq int) int { return s.lens[seq] }
 
 // Feed appends tokens to different sequences and returns the logits after the last
-// token of each, [len(feeds), V].
+// token of each, [len(feeds), V], which are valid until the next call.
 func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m, cfg := s.m, &s.m.Config
-	var ids, pos []int32
-	segs := make([]nn.Segment, len(feeds))
-	for i, f := range feeds {
+	ids, pos, segs := s.ids[:0], s.pos[:0], s.segs[:0]
+	for _, f := range feeds {
 		if len(f.IDs) == 0 {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d is fed no tokens", f.Seq)
 		}
@@ -58,15 +61,18 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
 		}
 		past := s.lens[f.Seq]
-		segs[i] = nn.Segment{Start: len(ids), N: len(f.IDs), Past: past}
+		segs = append(segs, nn.Segment{Start: len(ids), N: len(f.IDs), Past: past})
 		for j, id := range f.IDs {
 			ids, pos = append(ids, id), append(pos, int32(past+j))
 		}
 	}
+	s.ids, s.pos, s.segs = ids, pos, segs
+	mat := func(buf *[]float32, rows, cols int) nn.Mat {
+		*buf = grow(*buf, rows*cols)
+		return nn.Mat{Rows: rows, Cols: cols, Stride: cols, Data: *buf}
+	}
 	n, d := len(ids), cfg.DModel
-	s.a, s.b = grow(s.a, n*d), grow(s.b, n*d)
-	x := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.a}
-	y := nn.Mat{Rows: n, Cols: d, Stride: d, Data: s.b}
+	x, y := mat(&s.a, n, d), mat(&s.b, n, d)
 	nn.Embed(s.ctx, x, ids, m.w.embed)
 	s.st.Resize(n)
 	for l := range m.w.blocks {
@@ -79,14 +85,14 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 		m.w.blocks[l].Forward(s.ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
 		x, y = y, x
 	}
-	last := nn.NewMat(len(feeds), d)
+	last := mat(&s.last, len(feeds), d)
 	for i, f := range feeds {
 		copy(last.Row(i), x.Row(segs[i].Start+segs[i].N-1))
 		s.lens[f.Seq] += len(f.IDs)
 	}
-	normed := nn.NewMat(len(feeds), d)
+	normed := mat(&s.normed, len(feeds), d)
 	m.finalNorm(s.ctx, normed, last, &s.norm)
-	logits := nn.NewMat(len(feeds), cfg.NVocab)
+	logits := mat(&s.logits, len(feeds), cfg.NVocab)
 	m.output(s.ctx, logits, normed)
 	return logits, nil
 }
