@@ -86,7 +86,7 @@ next8:
 	RET
 
 // func dotRowsF16AVX2(out *float32, count int, x *float32, n int, rows *byte, stride int)
-// Requires: AVX, F16C, FMA3
+// Requires: AVX, F16C, FMA3, MMX+
 TEXT ·dotRowsF16AVX2(SB), NOSPLIT, $0-48
 	MOVQ out+0(FP), AX
 	MOVQ count+8(FP), CX
@@ -110,10 +110,14 @@ rows9:
 	MOVQ   SI, R9
 	MOVQ   BX, R10
 	LEAQ   (DI)(DI*2), R11
+	LEAQ   (SI)(DI*4), R12
 
 loop11:
 	CMPQ        R10, $+16
 	JL          end12
+	PREFETCHT0  (R12)
+	PREFETCHT0  64(R12)
+	ADDQ        $+128, R12
 	VMOVUPS     (R8), Y8
 	VCVTPH2PS   (R9), Y9
 	VFMADD231PS Y9, Y8, Y0
@@ -141,6 +145,8 @@ end12:
 loop13:
 	CMPQ        R10, $+8
 	JL          end14
+	PREFETCHT0  (R12)
+	ADDQ        $+64, R12
 	VMOVUPS     (R8), Y8
 	VCVTPH2PS   (R9), Y9
 	VFMADD231PS Y9, Y8, Y0
@@ -225,7 +231,7 @@ next16:
 	RET
 
 // func dotRowsBF16AVX2(out *float32, count int, x *float32, n int, rows *byte, stride int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotRowsBF16AVX2(SB), NOSPLIT, $0-48
 	MOVQ out+0(FP), AX
 	MOVQ count+8(FP), CX
@@ -249,10 +255,14 @@ rows21:
 	MOVQ   SI, R9
 	MOVQ   BX, R10
 	LEAQ   (DI)(DI*2), R11
+	LEAQ   (SI)(DI*4), R12
 
 loop23:
 	CMPQ        R10, $+16
 	JL          end24
+	PREFETCHT0  (R12)
+	PREFETCHT0  64(R12)
+	ADDQ        $+128, R12
 	VMOVUPS     (R8), Y8
 	VPMOVZXWD   (R9), Y9
 	VPSLLD      $0x10, Y9, Y9
@@ -288,6 +298,8 @@ end24:
 loop25:
 	CMPQ        R10, $+8
 	JL          end26
+	PREFETCHT0  (R12)
+	ADDQ        $+64, R12
 	VMOVUPS     (R8), Y8
 	VPMOVZXWD   (R9), Y9
 	VPSLLD      $0x10, Y9, Y9

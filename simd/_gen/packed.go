@@ -110,11 +110,21 @@ func dotRows16(g *gen, name string, load func(g *gen, m operand.Mem) reg.VecVirt
 		g.MOVQ(base, p)
 		g.MOVQ(n0, n)
 		r := g.rowsOf(p, stride, group)
+		ahead := g.GP64()
+		if group == 4 { // the next rows, in the order of memory
+			g.LEAQ(operand.Mem{Base: base, Index: stride, Scale: 4}, ahead)
+		}
 		for u := 2; u > 0; u-- {
 			loop, end := g.label("loop"), g.label("end")
 			g.Label(loop)
 			g.CMPQ(n, operand.I32(8*u))
 			g.JL(ref(end))
+			if group == 4 {
+				for k := range u {
+					g.PREFETCHT0(operand.Mem{Base: ahead, Disp: 64 * k})
+				}
+				g.ADDQ(operand.I32(64*u), ahead)
+			}
 			for k := range u {
 				v := g.YMM()
 				g.VMOVUPS(operand.Mem{Base: x, Disp: 32 * k}, v)
