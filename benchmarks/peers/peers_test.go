@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -106,18 +107,13 @@ func TestForeign(t *testing.T) {
 		t.Skip("no shell")
 	}
 	o := options{foreign: 2}
-	stop := make(chan bool)
+	var stop atomic.Bool
 	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !stop.Load() { // somebody who computes
 		}
 	}()
 	out, foreign, err := o.quietly(t.Context(), side{name: "sleep", args: []string{"sh", "-c", "echo $X; sleep 0.5"}, env: []string{"X=1"}})
-	close(stop)
+	stop.Store(true)
 	require.NoError(t, err)
 	assert.Equal(t, "1", strings.TrimSpace(string(out)))
 	assert.Greater(t, foreign, 0.2/float64(runtime.NumCPU()), "this process has used a CPU")
