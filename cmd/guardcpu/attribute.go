@@ -18,6 +18,7 @@ import (
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/guard"
 	"github.com/guardcpu/guardcpu/tofu"
 )
@@ -157,7 +158,7 @@ func attributeCommand(e *env) *cli.Command {
 		forceFlag(&force),
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
-		computeFlag(&how.compute),
+		computeFlag(&how.compute, nn.ComputeF32),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, o.flags()...)

@@ -11,6 +11,7 @@ import (
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/report"
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/tofu"
 )
 
@@ -103,7 +104,7 @@ func evalCommand(e *env) *cli.Command {
 		forceFlag(&force),
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
-		computeFlag(&how.compute),
+		computeFlag(&how.compute, nn.ComputeF32),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags()...)

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
 )
 
@@ -28,7 +29,7 @@ func finetuneCommand(e *env) *cli.Command {
 		forceFlag(&force),
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
-		computeFlag(&how.compute),
+		computeFlag(&how.compute, nn.ComputeF32),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/tokenizer"
 )
 
@@ -45,7 +46,7 @@ Examples:
 			&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after an end-of-sequence token", Destination: &o.IgnoreEOS},
 			seedFlag(&o.Seed, 42),
 			threadsFlag(&how.threads),
-			computeFlag(&how.compute),
+			computeFlag(&how.compute, nn.ComputeAuto),
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.NArg() > 0 {

@@ -49,10 +49,11 @@ type computing struct {
 	compute string
 }
 
-// computeFlag is --compute.
-func computeFlag(dest *string) cli.Flag {
+// computeFlag is --compute. Scores, losses and metrics are computed in float32 unless
+// something else is asked for: rounding to bfloat16 moves them more than anything else here.
+func computeFlag(dest *string, value nn.Compute) cli.Flag {
 	return &cli.StringFlag{Name: "compute", Usage: "`NUMBERS` that products with weights multiply: f32, bf16 (rounded; sums stay float32), or auto (bf16 where the CPU has instructions for it); text is generated with activations of 8 bits where weights are quantised, unless f32",
-		Value: nn.ComputeAuto.String(), Destination: dest, Category: "common", Validator: oneOf(nn.Computes()...)}
+		Value: value.String(), Destination: dest, Category: "common", Validator: oneOf(nn.Computes()...)}
 }
 
 // seedFlag is --seed.

@@ -15,6 +15,7 @@ import (
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/cmd/internal/demo"
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/guard"
 	"github.com/guardcpu/guardcpu/tofu"
@@ -51,7 +52,7 @@ func runCommand(e *env) *cli.Command {
 		seedFlag(&o.seed, 42),
 		&cli.IntFlag{Name: "seeds", Usage: "unlearn `N` times, with seed, seed+1, …; the model of the first is written", Value: 1, Destination: &o.seeds, Validator: atLeast(1)},
 		threadsFlag(&o.threads),
-		computeFlag(&o.compute),
+		computeFlag(&o.compute, nn.ComputeF32),
 		&cli.BoolFlag{Name: "report-texts", Usage: "show questions and answers of the forget set in the report", Destination: &o.texts},
 
 		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},

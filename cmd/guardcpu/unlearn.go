@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/guard"
 	"github.com/guardcpu/guardcpu/tofu"
@@ -109,7 +110,7 @@ func unlearnCommand(e *env) *cli.Command {
 		forceFlag(&force),
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
-		computeFlag(&how.compute),
+		computeFlag(&how.compute, nn.ComputeF32),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, so.flags()...)
