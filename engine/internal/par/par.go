@@ -35,42 +35,75 @@ func (p *Pool) Workers() int {
 // For calls body(i) once for every i in [0,n), in any order, and returns when
 // all calls have returned. A panic in body is raised again in the caller.
 func (p *Pool) For(n int, body func(i int)) {
-	p.ForWorker(n, func(_, i int) { body(i) })
+	p.run(n, body, nil)
 }
 
 // ForWorker is For with the number of the worker that runs the item,
 // 0 ≤ worker < Workers(), for scratch memory that must not be shared.
-func (p *Pool) ForWorker(n int, body func(worker, i int)) {
+func (p *Pool) ForWorker(n int, body func(worker, i int)) { p.run(n, nil, body) }
+
+// run runs the body that is not nil.
+func (p *Pool) run(n int, item func(i int), body func(worker, i int)) {
 	w := min(p.Workers(), n)
+	l := loops.Get().(*loop)
+	l.n, l.item, l.body = n, item, body
 	if w <= 1 {
 		for i := range n {
-			body(0, i)
+			l.do(0, i)
 		}
+		l.release()
 		return
 	}
-	l := &loop{n: n, body: body}
-	crew := hire(w - 1)
-	l.busy.Store(int32(len(crew)))
-	l.left.Add(len(crew))
-	for k, h := range crew {
+	l.next.Store(0)
+	l.crew = hire(l.crew[:0], w-1)
+	l.busy.Store(int32(len(l.crew)))
+	l.left.Add(len(l.crew))
+	for k, h := range l.crew {
 		h.give(l, k+1)
 	}
 	l.run(0)
-	spin(func() bool { return l.busy.Load() == 0 })
+	spin(l.idle)
 	l.left.Wait()
 	if r := l.failed.Load(); r != nil {
 		panic(*r)
 	}
+	l.release()
 }
 
-// loop is one call of ForWorker.
+// loop is one call of For or ForWorker.
 type loop struct {
 	n      int
+	item   func(i int)
 	body   func(worker, i int)
+	crew   []*helper
 	next   atomic.Int64
 	failed atomic.Pointer[any]
 	busy   atomic.Int32   // helpers that have not finished, to spin on
 	left   sync.WaitGroup // the same, to block on
+	idle   func() bool    // busy is 0
+}
+
+// loops are those that are over, to be used again: nobody looks at one any more when
+// left is 0. One that failed is not kept.
+var loops = sync.Pool{New: func() any {
+	l := new(loop)
+	l.idle = func() bool { return l.busy.Load() == 0 }
+	return l
+}}
+
+// release lets go of what belongs to the caller.
+func (l *loop) release() {
+	l.item, l.body = nil, nil
+	loops.Put(l)
+}
+
+// do does item i.
+func (l *loop) do(worker, i int) {
+	if l.item != nil {
+		l.item(i)
+	} else {
+		l.body(worker, i)
+	}
 }
 
 // run takes items until there are none.
@@ -85,7 +118,7 @@ func (l *loop) run(worker int) {
 		if i >= l.n || l.failed.Load() != nil {
 			return
 		}
-		l.body(worker, i)
+		l.do(worker, i)
 	}
 }
 
@@ -107,9 +140,9 @@ var (
 	all  int
 )
 
-// hire returns up to n helpers. There are fewer where loops run at the same time
+// hire adds up to n helpers to crew. There are fewer where loops run at the same time
 // or inside one another: then the callers do the work.
-func hire(n int) []*helper {
+func hire(crew []*helper, n int) []*helper {
 	mu.Lock()
 	defer mu.Unlock()
 	for len(idle) < n && all < n {
@@ -119,7 +152,7 @@ func hire(n int) []*helper {
 		go h.work()
 	}
 	k := max(0, len(idle)-n)
-	crew := append([]*helper(nil), idle[k:]...)
+	crew = append(crew, idle[k:]...)
 	idle = idle[:k]
 	return crew
 }
@@ -148,8 +181,9 @@ func (h *helper) work() {
 // wait returns the next loop. Whoever takes asleep back from true decides: the helper
 // goes on by itself, or give wakes it, maybe late and for a loop that is done already.
 func (h *helper) wait() *loop {
+	given := func() bool { return h.loop.Load() != nil }
 	for {
-		spin(func() bool { return h.loop.Load() != nil })
+		spin(given)
 		if l := h.loop.Swap(nil); l != nil {
 			return l
 		}

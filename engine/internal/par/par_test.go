@@ -84,3 +84,18 @@ func TestLateWake(t *testing.T) {
 	}()
 	assert.Same(t, next, h.wait())
 }
+
+// A loop allocates nothing, once there are helpers.
+func TestLoopsAllocateNothing(t *testing.T) {
+	for _, workers := range []int{1, 2, 16} {
+		p := New(workers)
+		var n atomic.Int64
+		item := func(int) { n.Add(1) }
+		body := func(int, int) { n.Add(1) }
+		for range 100 {
+			p.For(64, item)
+		}
+		// The garbage collector may take what is kept: not every loop.
+		assert.Less(t, testing.AllocsPerRun(200, func() { p.For(64, item); p.ForWorker(64, body) }), 1.0, "%d workers", workers)
+	}
+}
