@@ -110,7 +110,8 @@ func (l *loop) do(worker, i int) {
 func (l *loop) run(worker int) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.failed.CompareAndSwap(nil, &r)
+			reason := any(r) // on the heap only when there is one
+			l.failed.CompareAndSwap(nil, &reason)
 		}
 	}()
 	for {
@@ -131,6 +132,7 @@ type helper struct {
 	worker int // its number in the loop it is given
 	asleep atomic.Bool
 	wake   chan struct{}
+	given  func() bool // loop is not nil
 }
 
 // idle are the helpers without a loop, of the all there are.
@@ -146,7 +148,7 @@ func hire(crew []*helper, n int) []*helper {
 	mu.Lock()
 	defer mu.Unlock()
 	for len(idle) < n && all < n {
-		h := &helper{wake: make(chan struct{}, 1)}
+		h := newHelper()
 		idle = append(idle, h)
 		all++
 		go h.work()
@@ -155,6 +157,12 @@ func hire(crew []*helper, n int) []*helper {
 	crew = append(crew, idle[k:]...)
 	idle = idle[:k]
 	return crew
+}
+
+func newHelper() *helper {
+	h := &helper{wake: make(chan struct{}, 1)}
+	h.given = func() bool { return h.loop.Load() != nil }
+	return h
 }
 
 // give hands l to a helper without a loop.
@@ -181,9 +189,8 @@ func (h *helper) work() {
 // wait returns the next loop. Whoever takes asleep back from true decides: the helper
 // goes on by itself, or give wakes it, maybe late and for a loop that is done already.
 func (h *helper) wait() *loop {
-	given := func() bool { return h.loop.Load() != nil }
 	for {
-		spin(given)
+		spin(h.given)
 		if l := h.loop.Swap(nil); l != nil {
 			return l
 		}

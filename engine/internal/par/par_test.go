@@ -75,7 +75,7 @@ func TestHelpersComeAndGo(t *testing.T) {
 
 // A wake can come late, for a loop that is done already: the helper waits on.
 func TestLateWake(t *testing.T) {
-	h := &helper{wake: make(chan struct{}, 1)}
+	h := newHelper()
 	h.wake <- struct{}{}
 	next := &loop{}
 	go func() {
@@ -86,7 +86,7 @@ func TestLateWake(t *testing.T) {
 }
 
 // A loop allocates nothing, once there are helpers.
-func TestLoopsAllocateNothing(t *testing.T) {
+func TestLoopsMakeNoAllocations(t *testing.T) {
 	for _, workers := range []int{1, 2, 16} {
 		p := New(workers)
 		var n atomic.Int64
