@@ -8,10 +8,15 @@ package simd
 var neonbf16 = func() Kernels {
 	k := neondot
 	k.Name = "neonbf16"
+	run := tileOf(16, tile1NEONBF16, tile2NEONBF16, tile3NEONBF16, tile4NEONBF16, tile5NEONBF16, tile6NEONBF16)
 	k.TileBF16 = Tile{
 		MR: 6, NR: 16, Half: true,
-		Run:      tileBF16Vector,
-		PackRows: packRowsVector,
+		Run: func(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
+			groups := (k + 3) / 4 // of steps
+			_, _ = a[(rows-1)*lda+2*groups-1], b[32*groups-1]
+			run(rows, groups, a, lda, b, c, ldc, accumulate)
+		},
+		PackRows: packRowsOf(16, packRows16NEON),
 		Seal:     sealBF16Vector,
 		SealRow:  sealRowBF16Vector,
 	}
@@ -19,25 +24,6 @@ var neonbf16 = func() Kernels {
 	k.Q4_0.Tile = int8TileVector(8, 320, 18, packQ4_0NEONBF16, tileInt8NEONBF16)
 	return k
 }()
-
-func tileBF16Vector(rows, k int, a []float32, lda int, b, c []float32, ldc int, accumulate bool) {
-	groups := (k + 3) / 4 // of steps
-	_, _, _ = a[(rows-1)*lda+2*groups-1], b[32*groups-1], c[(rows-1)*ldc+15]
-	switch rows {
-	case 1:
-		tile1NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 2:
-		tile2NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 3:
-		tile3NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 4:
-		tile4NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	case 5:
-		tile5NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	default:
-		tile6NEONBF16(groups, ptr(a), lda, ptr(b), ptr(c), ldc, accumulate)
-	}
-}
 
 // sealBF16Vector and sealRowBF16Vector fill up the last four steps with zeros.
 func sealBF16Vector(dst, src []float32, k int) {
