@@ -33,7 +33,7 @@ func at(x []float32, i int) *float32 {
 
 // checkRows panics if count rows of n columns do not lie in rows.
 func checkRows(count, n int, rows []float32, stride int) {
-	if stride < 0 || (count-1)*stride+n > len(rows) {
+	if !inside(count, n, stride, len(rows)) {
 		panic("simd: rows are shorter than their count and stride say")
 	}
 }
@@ -147,9 +147,11 @@ func axpyRowsOf(f func(y *float32, n int, a *float32, count int, rows *float32, 
 		}
 		checkRows(len(a), len(y), rows, stride)
 		step := max(1, chunk/len(y))
-		for i := 0; i < len(a); i += step {
-			f(ptr(y), len(y), at(a, i), min(step, len(a)-i), at(rows, i*stride), stride)
-		}
+		each(len(y), func(j, n int) {
+			for i := 0; i < len(a); i += step {
+				f(at(y, j), n, at(a, i), min(step, len(a)-i), at(rows, i*stride+j), stride)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package simd
 
 import (
 	"fmt"
+	"math/bits"
 	"sync"
 )
 
@@ -114,9 +115,16 @@ func serial(n int, body func(i int)) {
 }
 
 func checkMatrix(name string, length, stride, rows, cols int) {
-	if stride < cols || length < (rows-1)*stride+cols {
+	if stride < cols || !inside(rows, cols, stride, length) {
 		panic(fmt.Sprintf("simd: Gemm: %s has %d numbers and stride %d, want %d×%d", name, length, stride, rows, cols))
 	}
+}
+
+// inside reports whether rows ≥ 1 rows of n numbers that begin stride apart lie in length
+// numbers.
+func inside(rows, n, stride, length int) bool {
+	hi, lo := bits.Mul64(uint64(rows-1), uint64(stride))
+	return stride >= 0 && n <= length && hi == 0 && lo <= uint64(length-n)
 }
 
 // check panics if op(o) cannot be rows×cols.

@@ -29,7 +29,7 @@ func eachSet(t *testing.T, f func(t *testing.T, k *simd.Kernels)) {
 	t.Run("set=pairs", func(t *testing.T) { f(t, &k) })
 }
 
-// pairs is a tile of 6×8 that is laid out as that of VDPBF16PS and of BFDOT: a word of
+// pairs is a tile of 6×4 that is laid out as that of VDPBF16PS and of BFDOT: a word of
 // a sealed panel has the steps 2p (in its low half) and 2p+1 of one column.
 var pairs = simd.Tile{
 	MR: 6, NR: 4, Half: true,

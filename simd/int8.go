@@ -11,7 +11,7 @@ import (
 //	x[i,j] ≈ D[i,j/32]·Q[i,j]
 //
 // Q is row-major, [Rows,Cols], D and S are [Rows,Cols/32]; S[i,b] is the sum of the
-// block's Q. The slices have room for a multiple of Int8Rows rows, so that kernels may
+// block's Q, which are from -127 to 127. The slices have room for a multiple of Int8Rows rows, so that kernels may
 // read, but not use, rows past the last.
 type Int8 struct {
 	Rows, Cols int
@@ -27,6 +27,14 @@ const Int8Len = 32
 const Int8Rows = 16
 
 func (x *Int8) blocks() int { return x.Cols / Int8Len }
+
+// check panics unless the slices have room for the rows there may be.
+func (x *Int8) check() {
+	n := x.padded() * x.blocks()
+	if x.Rows < 0 || x.Cols < 0 || x.Cols%Int8Len != 0 || len(x.Q) < n*Int8Len || len(x.D) < n || len(x.S) < n {
+		panic(fmt.Sprintf("simd: Int8: %d×%d with %d numbers, %d scales and %d sums", x.Rows, x.Cols, len(x.Q), len(x.D), len(x.S)))
+	}
+}
 
 // padded returns the number of rows there is room for.
 func (x *Int8) padded() int { return roundUp(x.Rows, Int8Rows) }
@@ -118,6 +126,7 @@ const (
 func int8TileGeneric(blockBytes int, unpack func(q *[Int8Len]int8, block []byte) (d float32)) Int8Tile {
 	t := Int8Tile{MR: int8GenericTile, NR: int8GenericTile, PanelBytes: int8GenericTile * int8GenericBlock}
 	t.Pack = func(panel, w []byte, rowBytes, blocks int) {
+		t.checkPack(len(panel), len(w), rowBytes, blocks, blockBytes)
 		var q [Int8Len]int8
 		for b := range blocks {
 			for j := range t.NR {

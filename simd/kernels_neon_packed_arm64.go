@@ -2,10 +2,7 @@
 
 package simd
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "unsafe"
 
 // first returns a pointer to the first element of x, which may be empty.
 func first[T any](x []T) *T { return unsafe.SliceData(x) }
@@ -132,9 +129,7 @@ func int8TileVector(nr, panelBytes, blockBytes int, pack func(panel, w *byte, ro
 	run func(c *float32, q *int8, d *float32, stride, blocks int, panel *byte, accumulate bool)) Int8Tile {
 	t := Int8Tile{MR: 4, NR: nr, PanelBytes: panelBytes}
 	t.Pack = func(panel, w []byte, rowBytes, blocks int) {
-		if rowBytes < 0 || blocks < 1 || len(panel) < blocks*panelBytes || len(w) < (nr-1)*rowBytes+blocks*blockBytes {
-			panic(fmt.Sprintf("simd: Int8Tile.Pack: %d blocks of %d rows, %d bytes apart in %d, to %d bytes", blocks, nr, rowBytes, len(w), len(panel)))
-		}
+		t.checkPack(len(panel), len(w), rowBytes, blocks, blockBytes)
 		pack(&panel[0], &w[0], rowBytes, blocks)
 	}
 	t.Run = func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool) {

@@ -118,8 +118,7 @@ func int8TileVector(blockBytes, mr int, pack func(panel, w *byte, rowBytes, bloc
 	const nr = 16
 	t := Int8Tile{MR: mr, NR: nr, PanelBytes: 32*nr + 4*nr}
 	t.Pack = func(panel, w []byte, rowBytes, blocks int) {
-		_ = panel[blocks*t.PanelBytes-1]
-		_ = w[(nr-1)*rowBytes+blocks*blockBytes-1]
+		t.checkPack(len(panel), len(w), rowBytes, blocks, blockBytes)
 		pack(atByte(panel, 0), atByte(w, 0), rowBytes, blocks)
 		pack(atByte(panel, 32), atByte(w, 8*rowBytes), rowBytes, blocks)
 	}

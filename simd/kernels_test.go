@@ -407,6 +407,11 @@ func TestRows(t *testing.T) {
 		testRows(t, k, rng, 3, 9001, 3)
 		testRows(t, k, rng, 64, 1000, 64)
 		testRows(t, k, rng, 5, 100, 0) // one row, a hundred times
+		x := make([]float32, 8)
+		for _, stride := range []int{-1, 3, 1 << 62, math.MaxInt} {
+			require.Panics(t, func() { k.DotRows(make([]float32, 5), x[:2], x, stride) })
+			require.Panics(t, func() { k.AxpyRows(x[:2], make([]float32, 5), x, stride) })
+		}
 	})
 }
 

@@ -73,13 +73,22 @@ func checkDotRows(name string, count, n, w, size int) {
 
 // checkDotInt8 panics unless y has room for the product and w holds n rows.
 func checkDotInt8(name string, y, ldy, n int, x *Int8, w, blockBytes int) {
-	if n < 0 || n*x.blocks()*blockBytes != w || x.Rows > FewRows || x.Rows > 0 && (ldy < n || (x.Rows-1)*ldy+n > y) {
+	x.check()
+	if n < 0 || n*x.blocks()*blockBytes != w || x.Rows > FewRows || x.Rows > 0 && (ldy < n || !inside(x.Rows, n, ldy, y)) {
 		panic(fmt.Sprintf("simd: %s: DotInt8: %d×%d by %d rows in %d bytes to %d numbers, stride %d", name, x.Rows, x.Cols, n, w, y, ldy))
 	}
 }
 
-// checkTile panics unless Run stays inside its slices.
+// checkPack panics unless Pack stays inside its slices.
+func (t *Int8Tile) checkPack(panel, w, rowBytes, blocks, blockBytes int) {
+	if blocks < 1 || panel < blocks*t.PanelBytes || !inside(t.NR, blocks*blockBytes, rowBytes, w) {
+		panic(fmt.Sprintf("simd: Int8Tile.Pack: %d blocks of %d rows, %d bytes apart in %d, to %d bytes", blocks, t.NR, rowBytes, w, panel))
+	}
+}
+
+// check panics unless Run stays inside its slices.
 func (t *Int8Tile) check(c []float32, x *Int8, row, block, blocks int, panel []byte) {
+	x.check()
 	if row < 0 || block < 0 || blocks < 1 || row+t.MR > x.padded() || block+blocks > x.blocks() ||
 		len(panel) < blocks*t.PanelBytes || len(c) < t.MR*t.NR {
 		panic(fmt.Sprintf("simd: Int8Tile.Run: rows %d+%d and blocks %d+%d of %d×%d, panel of %d bytes, tile of %d",
@@ -104,7 +113,7 @@ func (p *Product) check(op string, rows, cols int) {
 	if p.Packed != nil {
 		w, want = len(p.Bytes), p.N*(cols/p.Packed.BlockLen)*p.Packed.BlockBytes
 	}
-	if p.N < 0 || w != want || rows > 0 && p.N > 0 && (p.LDY < p.N || (rows-1)*p.LDY+p.N > len(p.Y)) {
+	if p.N < 0 || w != want || rows > 0 && p.N > 0 && (p.LDY < p.N || !inside(rows, p.N, p.LDY, len(p.Y))) {
 		panic(fmt.Sprintf("simd: %s: %d×%d by %d rows of %d in place of %d to %d numbers, stride %d", op, rows, cols, p.N, w, want, len(p.Y), p.LDY))
 	}
 }
@@ -244,6 +253,8 @@ func MulInt8(par For, x *Int8, ps []Product) {
 		switch {
 		case x.Rows == 0:
 			m.add(0)
+		case x.blocks() == 0:
+			m.add(1)
 		case x.Rows < int8TileRows:
 			m.add(ceilDiv(p.N, fewRows(x.Rows, x.Cols)))
 		default:

@@ -34,9 +34,8 @@ func eachPacked(t *testing.T, f func(t *testing.T, k *simd.Kernels, p, want *sim
 	}
 }
 
-// weights returns the bytes of n blocks at a random offset, with sentinels around them
-// and spare bytes that must not be read as weights after them. With wild, every
-// bit is random, and some scales are extreme; else the scales are ordinary.
+// weights returns the bytes of n blocks at a random offset. With wild, every bit is
+// random, and some scales are extreme; else the scales are ordinary.
 func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
 	lo := rng.IntN(64)
 	b := make([]byte, lo+n*p.BlockBytes)[lo:]
@@ -48,7 +47,7 @@ func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
 		h := uint16(0x1000 + rng.IntN(0x2800)) // 2⁻¹¹ … 2
 		h |= uint16(rng.IntN(2)) << 15
 		switch {
-		case !wild && p.BlockLen == 1 && p.Unpack != nil && rng.IntN(9) == 0:
+		case !wild && p.BlockLen == 1 && rng.IntN(9) == 0:
 			h = 0
 		case wild && rng.IntN(6) == 0:
 			h = extreme[rng.IntN(len(extreme))]
@@ -56,9 +55,6 @@ func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
 			continue
 		}
 		binary.LittleEndian.PutUint16(b[i:], h)
-		if !wild && p.BlockLen == 1 {
-			continue
-		}
 		if p.BlockLen > 1 && rng.IntN(8) == 0 { // all the least or the largest, -128 included
 			v := []byte{0x80, 0x7f, 0, 0xff, 0x81}[rng.IntN(5)]
 			for j := 2; j < p.BlockBytes; j++ {
@@ -310,8 +306,10 @@ func TestInt8ProductsAreExact(t *testing.T) {
 			x, w := int8Matrix(rng, 16, 32*blocks, wild), weights(rng, p, tile.NR*blocks, wild)
 			want := mulInt8(plain, tile.NR, x, w)
 			row := tile.MR * rng.IntN(16/tile.MR)
-			panel := make([]byte, blocks*tile.PanelBytes+1)[1:]
+			guarded := slices.Repeat([]byte{77}, 1+blocks*tile.PanelBytes+64)
+			panel := guarded[1 : 1+blocks*tile.PanelBytes]
 			tile.Pack(panel, w, blocks*p.BlockBytes, blocks)
+			require.Equal(t, slices.Repeat([]byte{77}, 65), append(guarded[:1:1], guarded[1+len(panel):]...))
 			c := simdtest.Guarded(rng, tile.MR*tile.NR)
 			cut := rng.IntN(blocks)
 			if cut > 0 {
@@ -322,7 +320,7 @@ func TestInt8ProductsAreExact(t *testing.T) {
 			c.Check(t)
 		}
 		for _, shape := range [][3]int{
-			{1, 1, 1}, {1, 300, 3}, {5, 7, 2}, {8, 33, 5}, {9, 70, 4}, {16, 16, 33}, {17, 95, 70}, {33, 40, 64}, {530, 20, 2}, {0, 5, 1}, {3, 0, 1}, {3, 5, 0},
+			{1, 1, 1}, {1, 300, 3}, {5, 7, 2}, {8, 33, 5}, {9, 70, 4}, {16, 16, 33}, {17, 95, 70}, {33, 40, 64}, {530, 20, 2}, {0, 5, 1}, {3, 0, 1}, {3, 5, 0}, {9, 40, 0},
 		} {
 			m, n, blocks := shape[0], shape[1], shape[2]
 			x, w := int8Matrix(rng, m, 32*blocks, false), weights(rng, p, n*blocks, false)
@@ -350,7 +348,24 @@ func TestInt8ProductsAreExact(t *testing.T) {
 		}
 		x := int8Matrix(rng, 2, 64, false)
 		w := weights(rng, p, 3*2, false)
+		panel, rows := make([]byte, p.Tile.PanelBytes), make([]byte, p.Tile.NR*p.BlockBytes)
+		for _, cut := range []*simd.Int8{ // whose slices are too short
+			{Rows: 2, Cols: 64, Q: x.Q[:64*16-1], D: x.D, S: x.S},
+			{Rows: 2, Cols: 64, Q: x.Q, D: x.D[:2*16-1], S: x.S},
+			{Rows: 2, Cols: 64, Q: x.Q, D: x.D, S: x.S[:2*16-1]},
+			{Rows: 2, Cols: 65, Q: x.Q, D: x.D, S: x.S},
+			{Rows: -1, Cols: 64, Q: x.Q, D: x.D, S: x.S},
+		} {
+			require.Panics(t, func() { p.DotInt8(make([]float32, 6), 3, 3, cut, w) })
+			require.Panics(t, func() { p.Tile.Run(make([]float32, 999), cut, 0, 0, 1, panel, false) })
+		}
+		require.NotPanics(t, func() { p.Tile.Pack(panel, rows, p.BlockBytes, 1) })
 		for _, par := range []func(){
+			func() { p.Tile.Pack(panel, rows[1:], p.BlockBytes, 1) },
+			func() { p.Tile.Pack(panel[1:], rows, p.BlockBytes, 1) },
+			func() { p.Tile.Pack(panel, rows, -1, 1) },
+			func() { p.Tile.Pack(panel, rows, p.BlockBytes, 0) },
+			func() { p.DotInt8(make([]float32, 6), math.MaxInt-1, 3, x, w) },
 			func() {
 				simd.MulInt8(nil, x, []simd.Product{{Y: make([]float32, 5), LDY: 3, N: 3, Packed: p, Bytes: w}})
 			},
