@@ -206,7 +206,7 @@ func (o *options) compare(ctx context.Context, suite string, groups []group, ver
 		for round := range o.rounds {
 			for _, s := range g.sides {
 				out, foreign, err := o.quietly(ctx, s)
-				fmt.Fprintf(raw, "# %s, %s, round %d, others %.1f%%: %s %s\n%s\n", g.name, s.name, round+1, 100*foreign, strings.Join(s.env, " "), strings.Join(s.args, " "), out)
+				fmt.Fprintf(raw, "# %s, %s, round %d, others %.1f%%: %s %s\n%s\n", g.name, s.name, round+1, 100*foreign, strings.Join(s.env, " "), strings.ReplaceAll(strings.Join(s.args, " "), o.cache, "$CACHE"), out)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", g.name, s.name, err)
 				}

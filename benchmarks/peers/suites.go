@@ -203,8 +203,12 @@ func (o *options) llama(ctx context.Context) ([]group, map[string]string, error)
 				them.args = []string{program, "-m", model, "-t", threads, "-p", strings.Join(pp, ","), "-n", tg, "-r", "1", "-o", "json"}
 				them.parse = llamaBench(name)
 			}
+			compute := "f32" // or what --compute auto of generate takes
+			if strings.HasPrefix(typ, "Q") || slices.Contains(computes(), "bf16") {
+				compute = "bf16"
+			}
 			groups = append(groups, group{name, []side{
-				{"guardcpu", []string{o.guardcpu, "bench", "--json", "--model", model, "--what", "prompt,generate", "--prompts", strings.Join(pp, ","), "--generate-tokens", tg, "--sets", "best", "--threads", threads, "--time", "1ns"}, nil, ours("tok/s", row)},
+				{"guardcpu", []string{o.guardcpu, "bench", "--json", "--model", model, "--what", "prompt,generate", "--prompts", strings.Join(pp, ","), "--generate-tokens", tg, "--sets", "best", "--threads", threads, "--compute", compute, "--time", "1ns"}, nil, ours("tok/s", row)},
 				them,
 			}})
 		}
