@@ -59,6 +59,9 @@ func BenchmarkStep(b *testing.B) {
 		s.NCtx, s.Std = 2048, 0.02
 		p := s.NVocab*s.DModel + s.NLayers*(4*s.DModel*s.DModel+3*s.DModel*s.DFF)
 		b.Run("model="+shape.name, func(b *testing.B) {
+			if testing.Short() && shape.width > 288 {
+				b.Skip("minutes")
+			}
 			path := tiny.Path(b, s)
 			for _, batch := range [][2]int{{8, 64}, {4, 128}, {1, 512}} {
 				samples := benchSamples(batch[0], batch[1], s.NVocab)
