@@ -3,8 +3,8 @@
 package simd
 
 // neon runs on every arm64 CPU. Its assembly (written by _gen/arm64) takes pointers;
-// the functions in assembly.go check the lengths and cut long slices. It does what avx2 does, in the same order, and so
-// gives the same bits, but for those of a NaN.
+// the functions in assembly.go check the lengths and cut long slices. It does what avx2
+// does, in the same order, and so gives the same bits, but for those of a NaN.
 var neon = Kernels{
 	Name:           "neon",
 	Dot:            dotOf(dotNEON),
@@ -21,7 +21,7 @@ var neon = Kernels{
 	SwiGLUBackward: each5(swiGLUBackwardNEON),
 	GELU:           each2(geluNEON),
 	GELUBackward:   each3(geluBackwardNEON),
-	TurnPairs:      turnPairsGeneric,
+	TurnPairs:      turnPairsVector,
 	AdamW:          adamWVector,
 	RoundBF16:      roundBF16Vector,
 	StochasticBF16: stochasticBF16Vector,
@@ -43,6 +43,14 @@ var neon = Kernels{
 		Seal:     sealVector,
 		SealRow:  sealRowVector,
 	},
+}
+
+func turnPairsVector(x, cos, sin []float32, sign float32) {
+	if len(x)%2 != 0 {
+		panic("simd: TurnPairs: the length is odd")
+	}
+	cos, sin = cos[:len(x)], sin[:len(x)]
+	each(len(x), func(i, n int) { turnPairsNEON(at(x, i), at(cos, i), at(sin, i), sign, n) })
 }
 
 func adamWVector(w, m, v, g []float32, s *AdamWStep) {

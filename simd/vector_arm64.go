@@ -44,6 +44,11 @@ func scaleNEON(y *float32, a float32, n int)
 //go:noescape
 func roundBF16NEON(y, x *float32, n int)
 
+// turnPairsNEON is TurnPairs.
+//
+//go:noescape
+func turnPairsNEON(x, cos, sin *float32, sign float32, n int)
+
 // stochasticBF16NEON is StochasticBF16 with the halves of the key.
 //
 //go:noescape

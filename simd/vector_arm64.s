@@ -971,6 +971,164 @@ done138:
 done130:
 	RET
 
+// func turnPairsNEON(x, cos, sin *float32, sign float32, n int)
+TEXT ·turnPairsNEON(SB), NOSPLIT, $0-40
+	FMOVS   sign+24(FP), F0
+	VDUP    V0.S[0], V0.S4
+	MOVD    $0x80000000, R0
+	VDUP    R0, V1.D2
+	MOVD    x+0(FP), R0
+	MOVD    cos+8(FP), R1
+	MOVD    sin+16(FP), R2
+	MOVD    n+32(FP), R3
+	SUBS    $8, R3, R3
+	BLT     next144
+loop143:
+	FLDPQ   (R0), (F2, F3)
+	FLDPQ   (R2), (F4, F5)
+	VREV64  V2.S4, V6.S4
+	VREV64  V3.S4, V7.S4
+	WORD    $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD    $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD    $0x6e24dcc4 // fmul v4.4s, v6.4s, v4.4s
+	WORD    $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	VEOR    V1.B16, V4.B16, V4.B16
+	VEOR    V1.B16, V5.B16, V5.B16
+	FLDPQ   (R1), (F8, F9)
+	WORD    $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD    $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
+	WORD    $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD    $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FSTPQ   (F2, F3), (R0)
+	ADD     $32, R0, R0
+	ADD     $32, R1, R1
+	ADD     $32, R2, R2
+	SUBS    $8, R3, R3
+	BGE     loop143
+next144:
+	ADD     $8, R3, R3
+	CBZ     R3, done145
+	VEOR    V2.B16, V2.B16, V2.B16
+	VEOR    V3.B16, V3.B16, V3.B16
+	TBZ     $2, R3, few146
+	FMOVQ   (R0), F2
+	TBZ     $1, R3, one148
+	FMOVD   16(R0), F3
+	TBZ     $0, R3, end149
+	ADD     $24, R0, R4
+	VLD1    (R4), V3.S[2]
+	JMP     end149
+one148:
+	TBZ     $0, R3, end149
+	FMOVS   16(R0), F3
+end149:
+	JMP     done147
+few146:
+	TBZ     $1, R3, one150
+	FMOVD   (R0), F2
+	TBZ     $0, R3, end151
+	ADD     $8, R0, R4
+	VLD1    (R4), V2.S[2]
+	JMP     end151
+one150:
+	TBZ     $0, R3, end151
+	FMOVS   (R0), F2
+end151:
+done147:
+	VEOR    V4.B16, V4.B16, V4.B16
+	VEOR    V5.B16, V5.B16, V5.B16
+	TBZ     $2, R3, few152
+	FMOVQ   (R2), F4
+	TBZ     $1, R3, one154
+	FMOVD   16(R2), F5
+	TBZ     $0, R3, end155
+	ADD     $24, R2, R4
+	VLD1    (R4), V5.S[2]
+	JMP     end155
+one154:
+	TBZ     $0, R3, end155
+	FMOVS   16(R2), F5
+end155:
+	JMP     done153
+few152:
+	TBZ     $1, R3, one156
+	FMOVD   (R2), F4
+	TBZ     $0, R3, end157
+	ADD     $8, R2, R4
+	VLD1    (R4), V4.S[2]
+	JMP     end157
+one156:
+	TBZ     $0, R3, end157
+	FMOVS   (R2), F4
+end157:
+done153:
+	VREV64  V2.S4, V6.S4
+	VREV64  V3.S4, V7.S4
+	WORD    $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD    $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD    $0x6e24dcc4 // fmul v4.4s, v6.4s, v4.4s
+	WORD    $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	VEOR    V1.B16, V4.B16, V4.B16
+	VEOR    V1.B16, V5.B16, V5.B16
+	VEOR    V8.B16, V8.B16, V8.B16
+	VEOR    V9.B16, V9.B16, V9.B16
+	TBZ     $2, R3, few158
+	FMOVQ   (R1), F8
+	TBZ     $1, R3, one160
+	FMOVD   16(R1), F9
+	TBZ     $0, R3, end161
+	ADD     $24, R1, R4
+	VLD1    (R4), V9.S[2]
+	JMP     end161
+one160:
+	TBZ     $0, R3, end161
+	FMOVS   16(R1), F9
+end161:
+	JMP     done159
+few158:
+	TBZ     $1, R3, one162
+	FMOVD   (R1), F8
+	TBZ     $0, R3, end163
+	ADD     $8, R1, R4
+	VLD1    (R4), V8.S[2]
+	JMP     end163
+one162:
+	TBZ     $0, R3, end163
+	FMOVS   (R1), F8
+end163:
+done159:
+	WORD    $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD    $0x6e29dc63 // fmul v3.4s, v3.4s, v9.4s
+	WORD    $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD    $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	TBZ     $2, R3, few164
+	FMOVQ   F2, (R0)
+	TBZ     $1, R3, one166
+	FMOVD   F3, 16(R0)
+	TBZ     $0, R3, end167
+	ADD     $24, R0, R4
+	VST1    V3.S[2], (R4)
+	JMP     end167
+one166:
+	TBZ     $0, R3, end167
+	FMOVS   F3, 16(R0)
+end167:
+	JMP     done165
+few164:
+	TBZ     $1, R3, one168
+	FMOVD   F2, (R0)
+	TBZ     $0, R3, end169
+	ADD     $8, R0, R4
+	VST1    V2.S[2], (R4)
+	JMP     end169
+one168:
+	TBZ     $0, R3, end169
+	FMOVS   F2, (R0)
+end169:
+done165:
+done145:
+	RET
+
 // func stochasticBF16NEON(y, x *float32, n int, k0, k1, first uint32)
 TEXT ·stochasticBF16NEON(SB), NOSPLIT, $0-36
 	FMOVS   k0+24(FP), F0
@@ -1003,8 +1161,8 @@ TEXT ·stochasticBF16NEON(SB), NOSPLIT, $0-36
 	MOVD    x+8(FP), R1
 	MOVD    n+16(FP), R2
 	SUBS    $8, R2, R2
-	BLT     next144
-loop143:
+	BLT     next171
+loop170:
 	FLDPQ   (R1), (F10, F11)
 	VEOR    V0.B16, V2.B16, V12.B16
 	VEOR    V0.B16, V3.B16, V13.B16
@@ -1040,37 +1198,37 @@ loop143:
 	ADD     $32, R0, R0
 	ADD     $32, R1, R1
 	SUBS    $8, R2, R2
-	BGE     loop143
-next144:
+	BGE     loop170
+next171:
 	ADD     $8, R2, R2
-	CBZ     R2, done145
+	CBZ     R2, done172
 	VEOR    V10.B16, V10.B16, V10.B16
 	VEOR    V11.B16, V11.B16, V11.B16
-	TBZ     $2, R2, few146
+	TBZ     $2, R2, few173
 	FMOVQ   (R1), F10
-	TBZ     $1, R2, one148
+	TBZ     $1, R2, one175
 	FMOVD   16(R1), F11
-	TBZ     $0, R2, end149
+	TBZ     $0, R2, end176
 	ADD     $24, R1, R3
 	VLD1    (R3), V11.S[2]
-	JMP     end149
-one148:
-	TBZ     $0, R2, end149
+	JMP     end176
+one175:
+	TBZ     $0, R2, end176
 	FMOVS   16(R1), F11
-end149:
-	JMP     done147
-few146:
-	TBZ     $1, R2, one150
+end176:
+	JMP     done174
+few173:
+	TBZ     $1, R2, one177
 	FMOVD   (R1), F10
-	TBZ     $0, R2, end151
+	TBZ     $0, R2, end178
 	ADD     $8, R1, R3
 	VLD1    (R3), V10.S[2]
-	JMP     end151
-one150:
-	TBZ     $0, R2, end151
+	JMP     end178
+one177:
+	TBZ     $0, R2, end178
 	FMOVS   (R1), F10
-end151:
-done147:
+end178:
+done174:
 	VEOR    V0.B16, V2.B16, V12.B16
 	VEOR    V0.B16, V3.B16, V13.B16
 	VADD    V6.S4, V2.S4, V2.S4
@@ -1101,30 +1259,30 @@ done147:
 	VBSL    V11.B16, V13.B16, V15.B16
 	VAND    V8.B16, V14.B16, V14.B16
 	VAND    V8.B16, V15.B16, V15.B16
-	TBZ     $2, R2, few152
+	TBZ     $2, R2, few179
 	FMOVQ   F14, (R0)
-	TBZ     $1, R2, one154
+	TBZ     $1, R2, one181
 	FMOVD   F15, 16(R0)
-	TBZ     $0, R2, end155
+	TBZ     $0, R2, end182
 	ADD     $24, R0, R3
 	VST1    V15.S[2], (R3)
-	JMP     end155
-one154:
-	TBZ     $0, R2, end155
+	JMP     end182
+one181:
+	TBZ     $0, R2, end182
 	FMOVS   F15, 16(R0)
-end155:
-	JMP     done153
-few152:
-	TBZ     $1, R2, one156
+end182:
+	JMP     done180
+few179:
+	TBZ     $1, R2, one183
 	FMOVD   F14, (R0)
-	TBZ     $0, R2, end157
+	TBZ     $0, R2, end184
 	ADD     $8, R0, R3
 	VST1    V14.S[2], (R3)
-	JMP     end157
-one156:
-	TBZ     $0, R2, end157
+	JMP     end184
+one183:
+	TBZ     $0, R2, end184
 	FMOVS   F14, (R0)
-end157:
-done153:
-done145:
+end184:
+done180:
+done172:
 	RET

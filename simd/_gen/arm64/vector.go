@@ -93,6 +93,27 @@ func vector(g *gen) {
 		})
 	})
 
+	g.fn("turnPairsNEON", "func(x, cos, sin *float32, sign float32, n int)", "is TurnPairs.", func() {
+		sign, minus := g.broadcast("sign"), g.vecs(1)
+		g.scope(func() { // the sign bit of even lanes
+			r := g.reg()
+			g.ins("MOVD", "$0x80000000", r)
+			g.ins("VDUP", r, fmt.Sprintf("V%d.D2", int(minus[0])))
+		})
+		g.elementwise(2, []string{"x", "cos", "sin"}, func(l lanes, p []reg) {
+			x, sin, other := l.load(p[0]), l.load(p[2]), g.vecs(2)
+			for i, v := range other {
+				g.ins("VREV64", s4(x[i]), s4(v))
+			}
+			g.op(fmul, sin, sin, sign)
+			g.op(fmul, sin, other, sin)
+			g.goOp("VEOR", "B16", sin, sin, minus)
+			g.op(fmul, x, x, l.load(p[1]))
+			g.op(fadd, x, x, sin)
+			l.store(x, p[0])
+		})
+	})
+
 	// The steps and constants are those of simd/stochastic.go.
 	g.fn("stochasticBF16NEON", "func(y, x *float32, n int, k0, k1, first uint32)", "is StochasticBF16 with the halves of the key.", func() {
 		k0, k1, index := g.broadcast("k0"), g.broadcast("k1"), g.vecs(2)
