@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,7 +113,10 @@ func figures(x float64) string {
 func matmulTable(r *Result) string {
 	var b strings.Builder
 	b.WriteString("| GFLOP/s, mean of six shapes of W | guardcpu | oneDNN | oneDNN, W packed ahead | OpenBLAS | guardcpu / oneDNN packed: mean (worst) |\n|---|---|---|---|---|---|\n")
-	type key struct{ compute, op, t string }
+	type key struct {
+		compute, op string
+		t           int
+	}
 	var keys []key
 	groups := map[key][]*Row{}
 	for _, row := range r.Rows {
@@ -119,7 +124,11 @@ func matmulTable(r *Result) string {
 		if len(f) != 3 {
 			continue
 		}
-		t, _, _ := strings.Cut(f[2], "x")
+		shape, _, _ := strings.Cut(f[2], "x")
+		t, err := strconv.Atoi(shape)
+		if err != nil {
+			continue
+		}
 		k := key{f[0], f[1], t}
 		if groups[k] == nil {
 			keys = append(keys, k)
@@ -131,7 +140,7 @@ func matmulTable(r *Result) string {
 		if a.compute != b.compute {
 			return -strings.Compare(a.compute, b.compute) // f32 first
 		}
-		return rank(a) - rank(b)
+		return cmp.Or(rank(a)-rank(b), a.t-b.t)
 	})
 	for _, k := range keys {
 		mean := func(f func(*Row) float64) (mean, worst float64) {
@@ -147,7 +156,7 @@ func matmulTable(r *Result) string {
 			}
 			return math.Exp(sum / float64(n)), worst
 		}
-		fmt.Fprintf(&b, "| %s, %s, T = %s", map[string]string{"Y": "Y = X·Wᵀ", "dX": "dX = dY·W", "dW": "dW = dYᵀ·X"}[k.op], k.compute, k.t)
+		fmt.Fprintf(&b, "| %s, %s, T = %d", map[string]string{"Y": "Y = X·Wᵀ", "dX": "dX = dY·W", "dW": "dW = dYᵀ·X"}[k.op], k.compute, k.t)
 		for _, side := range []string{"guardcpu", "oneDNN", "oneDNN packed", "OpenBLAS"} {
 			m, _ := mean(func(row *Row) float64 { return row.Median(side) })
 			if m == 0 {
