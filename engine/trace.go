@@ -24,6 +24,7 @@ type Trace struct {
 	segs     []nn.Segment     // one for each sample
 	h        []nn.Mat         // h[l] is the input of block l; h[L] the output of the last
 	states   []*nn.BlockState // of the last blocks; the last state serves the others too
+	room     int              // rows that each of them may hold, at least those of the batch
 	holds    []int            // the block whose values a state holds
 	bufs     [][]float32
 	head     headState
@@ -88,14 +89,19 @@ func (t *Trace) mat(i, rows, cols int) nn.Mat {
 }
 
 // setStates makes one state for each of the last blocks whose insides fit into keep
-// bytes, at least one.
+// bytes, at least one. The memory of a state only grows, so what counts is the largest batch
+// that the states have served. One of at most half its rows begins anew if more blocks fit then.
 func (t *Trace) setStates(keep int) {
-	cfg := &t.m.Config
-	n := max(1, min(cfg.NLayers, keep/max(1, cfg.StateBytes(len(t.ids)))))
+	cfg, rows := &t.m.Config, len(t.ids)
+	fit := func(rows int) int { return max(1, min(cfg.NLayers, keep/max(1, cfg.StateBytes(rows)))) }
+	if rows > t.room || 2*rows <= t.room && fit(rows) > fit(t.room) {
+		t.states, t.room = nil, rows
+	}
+	n := fit(t.room)
 	for len(t.states) < n {
 		t.states = append(t.states, nn.NewBlockState(cfg.BlockConfig, 0))
 	}
-	t.states = t.states[:n]
+	t.states = slices.Delete(t.states, n, len(t.states)) // which lets go of them
 	t.holds = slices.Repeat([]int{-1}, n)
 }
 

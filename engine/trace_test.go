@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -93,6 +94,46 @@ func TestBackwardIsTheSameHoweverItIsRun(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a trace keeps fits into Keep whatever batches it has had, and as many blocks are kept
+// as fit, but for batches that are smaller than one before by less than half.
+func TestTraceKeepsWhatFits(t *testing.T) {
+	for _, arch := range tinyArchs {
+		shape := tiny.Shape(arch)
+		shape.NLayers = 6
+		m := tiny.Open(t, shape, engine.Options{})
+		sample := tiny.Samples(1, 12, 3)[0]
+		n := len(sample.IDs)
+		tr := m.NewTrace()
+		tr.Keep = 6 * m.Config.StateBytes(2*n) // of two samples all blocks
+		for i, batch := range []struct{ samples, blocks int }{{2, 6}, {3, 4}, {2, 4}, {1, 6}, {2, 6}, {6, 2}, {4, 2}, {3, 4}, {20, 1}, {1, 6}, {12, 1}, {2, 6}} {
+			tr.Forward(slices.Repeat([]engine.Sample{sample}, batch.samples))
+			states := reflect.ValueOf(tr).Elem().FieldByName("states")
+			assert.Equal(t, batch.blocks, states.Len(), "%s: batch %d", arch, i)
+			held := 0
+			for k := range states.Cap() { // those behind the end would be held, too
+				held += stateBytes(states.Slice(0, states.Cap()).Index(k))
+			}
+			assert.LessOrEqual(t, held, max(tr.Keep, m.Config.StateBytes(n*batch.samples)), "%s: batch %d", arch, i)
+			if i == 0 {
+				assert.Equal(t, tr.Keep, held, "StateBytes is what a state has")
+			}
+		}
+	}
+}
+
+// stateBytes is the memory of the matrices of a *nn.BlockState.
+func stateBytes(state reflect.Value) (bytes int) {
+	if state.IsNil() {
+		return 0
+	}
+	for _, field := range state.Elem().Fields() {
+		if field.Type() == reflect.TypeFor[nn.Mat]() {
+			bytes += 4 * field.FieldByName("Data").Cap()
+		}
+	}
+	return bytes
 }
 
 // Samples of a packed batch do not see each other: the batch's gradient is the sum of the samples'.
