@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -34,7 +35,7 @@ func (s *sampler) pick(logits []float32, o GenOptions, prompt, pos uint64) int32
 	for i, l := range logits {
 		s.p[i] = l - most
 	}
-	s.k.Scale(s.p, float32(1/o.Temp))
+	s.k.Scale(s.p, float32(min(1/o.Temp, math.MaxFloat32))) // 0·∞ would be NaN
 	s.k.ExpSub(s.p, s.p, 0)
 	u := rand.New(rand.NewPCG(o.Seed, prompt<<32|pos)).Float64()
 	topK, topP := o.TopK > 0 && o.TopK < len(logits), o.TopP > 0 && o.TopP < 1

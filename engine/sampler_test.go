@@ -64,6 +64,7 @@ func TestPick(t *testing.T) {
 			for _, o := range []GenOptions{
 				{Temp: 1}, {Temp: 0.7, TopK: 40}, {Temp: 1.5, TopP: 0.9}, {Temp: 1, TopK: 50, TopP: 0.5},
 				{Temp: 0.1, TopP: 0.999}, {Temp: 1, TopK: 1}, {Temp: 30, TopK: 1 << 30, TopP: 0.95}, {Temp: 1e-3, TopK: 3},
+				{Temp: 1e-40}, {Temp: math.SmallestNonzeroFloat64, TopP: 0.9}, // whose reciprocals no float32 holds
 			} {
 				for pos := range uint64(20) {
 					for i := range logits {
