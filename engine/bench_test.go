@@ -12,7 +12,7 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 )
 
-// benchShapes are the random llama models of shared/TARGETS.md, tied and with 32,000 tokens.
+// benchShapes are the smaller shapes of guardcpu bench, tied and with 32,000 tokens.
 var benchShapes = []struct {
 	name                     string
 	width, layers, heads, ff int

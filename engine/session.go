@@ -29,10 +29,13 @@ type Feed struct {
 	IDs []int32
 }
 
+// Int8 says whether sessions round activations to 8 bits in products with quantised weights.
+func (m *Model) Int8() bool { return m.Ctx.Compute != nn.ComputeF32 }
+
 // NewSession returns a session of nSeqs empty sequences. Its memory grows with what they are fed.
 func (m *Model) NewSession(nSeqs int) *Session {
 	ctx := *m.Ctx
-	ctx.Int8 = ctx.Compute != nn.ComputeF32
+	ctx.Int8 = m.Int8()
 	s := &Session{m: m, ctx: &ctx, lens: make([]int, nSeqs), st: nn.NewBlockState(m.Config.BlockConfig, 0)}
 	kv := m.Config.NKVHeads * m.Config.DHead
 	s.cache = make([][]nn.KV, m.Config.NLayers)

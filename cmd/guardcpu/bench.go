@@ -63,7 +63,8 @@ func benchCommand(e *env) *cli.Command {
              the machine's own limits, of which other figures are a share
   matmul     the products of a layer, Y = X·Wᵀ, dX = dY·W, dW = dYᵀ·X, in GFLOP/s
   rows       the functions on rows, in cache, on one thread, in GB/s
-  decode     products of one row with weights of each type, from memory, in GB/s
+  decode     products of one row with weights of each type, from memory, in GB/s; of
+             quantised weights with activations of 32 and of 8 bits
   prompt     tokens/s of reading a prompt, and
   generate   of generating text, one token after another
   train      tokens/s of the loss, of loss and gradient, and of a step of AdamW
@@ -87,15 +88,15 @@ Examples:
 			&cli.StringFlag{Name: "what", Usage: "`LIST` of what to measure: " + strings.Join(whats, ", "), Value: strings.Join(whats, ","), Destination: &o.what},
 			&cli.StringFlag{Name: "sets", Usage: "`NAMES` of kernel sets; best is the one other commands take (default: all this CPU runs)", Destination: &o.sets},
 			&cli.StringFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`LIST` of numbers of workers (default: 1 and every CPU)", Destination: &o.threads},
-			&cli.StringFlag{Name: "compute", Usage: "`LIST` of the number formats of products: f32, bf16", Value: "f32", Destination: &o.compute},
+			&cli.StringFlag{Name: "compute", Usage: "`LIST` of the number formats of products: f32, bf16 (as --compute of other commands: prompts and texts of quantised weights then take activations of 8 bits)", Value: "f32", Destination: &o.compute},
 			&cli.DurationFlag{Name: "time", Usage: "`DURATION` of each measurement", Value: 200 * time.Millisecond, Destination: &o.time, Validator: positiveDuration},
 			&cli.IntFlag{Name: "count", Usage: "measure everything `N` times, in turn", Value: 1, Destination: &o.count, Validator: atLeast(1)},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the output: table or benchstat", Value: "table", Destination: &o.format, Validator: oneOf("table", "benchstat")},
 			&cli.StringFlag{Name: "products", Usage: "`LIST` of matrices W, rows×columns, for matmul and decode (default: those of --shape, else two)", Destination: &o.products, Category: "sizes"},
 			&cli.StringFlag{Name: "tokens", Usage: "`LIST` of numbers of rows of X for matmul", Value: "64,512", Destination: &o.tokens, Category: "sizes"},
-			&cli.IntFlag{Name: "row", Usage: "`N` numbers a row for rows", Value: 1024, Destination: &o.row, Category: "sizes", Validator: atLeast(1)},
+			&cli.IntFlag{Name: "row", Usage: "`N` numbers a row for rows", Value: 1024, Destination: &o.row, Category: "sizes", Validator: size},
 			&cli.StringFlag{Name: "prompts", Usage: "`LIST` of lengths of prompts", Value: "128", Destination: &o.prompts, Category: "sizes"},
-			&cli.IntFlag{Name: "generate-tokens", Usage: "`N` tokens to generate", Value: 64, Destination: &o.generate, Category: "sizes", Validator: atLeast(1)},
+			&cli.IntFlag{Name: "generate-tokens", Usage: "`N` tokens to generate", Value: 64, Destination: &o.generate, Category: "sizes", Validator: size},
 			&cli.StringFlag{Name: "batch", Usage: "`BxT`: B samples of T tokens for train and attribute", Value: "8x64", Destination: &o.batch, Category: "sizes"},
 			&cli.StringFlag{Name: "write", Usage: "measure nothing, write the random model of --shape and --type to a GGUF `FILE`", Destination: &o.write, TakesFile: true},
 			forceFlag(&o.force),
@@ -116,24 +117,35 @@ func positiveDuration(d time.Duration) error {
 	return nil
 }
 
-// words divides text at commas.
+// largest is the largest size that is measured: a row of 64 MiB.
+const largest = 1 << 24
+
+// size validates one of the sizes.
+func size(n int) error {
+	if n < 1 || n > largest {
+		return errors.New("want 1 to " + itoa(largest))
+	}
+	return nil
+}
+
+// words divides text at commas and leaves out what is there already.
 func words(text string) []string {
 	var all []string
 	for word := range strings.SplitSeq(text, ",") {
-		if word = strings.TrimSpace(word); word != "" {
+		if word = strings.TrimSpace(word); word != "" && !slices.Contains(all, word) {
 			all = append(all, word)
 		}
 	}
 	return all
 }
 
-// numbers reads numbers of at least 1 that sep separates.
-func numbers(option, text, sep string) ([]int, error) {
+// numbers reads numbers from 1 to most that sep separates.
+func numbers(option, text, sep string, most int) ([]int, error) {
 	var all []int
 	for word := range strings.SplitSeq(text, sep) {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
-		if err != nil || n < 1 || n > 1<<24 {
-			return nil, usageError("--%s: %q: want whole numbers from 1", option, text)
+		if err != nil || n < 1 || n > most {
+			return nil, usageError("--%s: %q: want whole numbers from 1 to %d", option, text, most)
 		}
 		all = append(all, n)
 	}
@@ -142,7 +154,7 @@ func numbers(option, text, sep string) ([]int, error) {
 
 // pair reads RxC.
 func pair(option, text string) (rows, cols int, err error) {
-	n, err := numbers(option, strings.ReplaceAll(text, "×", "x"), "x")
+	n, err := numbers(option, strings.ReplaceAll(text, "×", "x"), "x", largest)
 	if err == nil && len(n) != 2 {
 		err = usageError("--%s: %q: want two numbers, as 8x64", option, text)
 	}
@@ -168,7 +180,9 @@ func (o *benchOptions) setting() (*bench.Setting, error) {
 		if err != nil {
 			return nil, &statusError{status: exitUsage, err: err}
 		}
-		s.Sets = append(s.Sets, k)
+		if !slices.Contains(s.Sets, k) {
+			s.Sets = append(s.Sets, k)
+		}
 	}
 	if len(s.Sets) == 0 {
 		s.Sets = simd.All()
@@ -187,11 +201,11 @@ func (o *benchOptions) setting() (*bench.Setting, error) {
 		return s, nil
 	}
 	var err error
-	s.Workers, err = numbers("threads", o.threads, ",")
+	s.Workers, err = numbers("threads", o.threads, ",", mostThreads)
 	return s, err
 }
 
-// plan is everything that one invocation measures.
+// benchPlan is everything that one invocation measures.
 func (e *env) benchPlan(o *benchOptions) ([]*bench.Case, func(), error) {
 	close := func() {}
 	s, err := o.setting()
@@ -212,11 +226,11 @@ func (e *env) benchPlan(o *benchOptions) ([]*bench.Case, func(), error) {
 	if err != nil {
 		return nil, close, err
 	}
-	tokens, err := numbers("tokens", o.tokens, ",")
+	tokens, err := numbers("tokens", o.tokens, ",", largest)
 	if err != nil {
 		return nil, close, err
 	}
-	prompts, err := numbers("prompts", o.prompts, ",")
+	prompts, err := numbers("prompts", o.prompts, ",", largest)
 	if err != nil {
 		return nil, close, err
 	}
@@ -226,6 +240,14 @@ func (e *env) benchPlan(o *benchOptions) ([]*bench.Case, func(), error) {
 	}
 	if length < 2 {
 		return nil, close, usageError("--batch: a sample of one token predicts nothing; want at least 8x2")
+	}
+	if batch*length > largest {
+		return nil, close, usageError("--batch: %q: want at most %d tokens", o.batch, largest)
+	}
+	if slices.Contains(what, "matmul") || slices.Contains(what, "decode") {
+		if err := checkProducts(shapes, types, slices.Max(tokens)); err != nil {
+			return nil, close, err
+		}
 	}
 
 	var cases []*bench.Case
@@ -264,6 +286,23 @@ func (e *env) benchPlan(o *benchOptions) ([]*bench.Case, func(), error) {
 		}
 	}
 	return cases, close, nil
+}
+
+// checkProducts refuses matrices that the weight types cannot have, and those without
+// memory for them and t rows of their inputs and outputs.
+func checkProducts(shapes []bench.Product, types []*quant.Type, t int) error {
+	for _, p := range shapes {
+		for _, typ := range types {
+			if p.K%typ.BlockLen != 0 {
+				return usageError("--products: %dx%d: rows of %s are multiples of %d", p.N, p.K, typ.Name, typ.BlockLen)
+			}
+		}
+		need := 4 * (uint64(p.N)*uint64(p.K) + uint64(t)*uint64(p.N+p.K))
+		if free := usableMemory(); free > 0 && need > free {
+			return ioError(fmt.Errorf("a product of %dx%d takes %s of memory, %s are free", p.N, p.K, bytesText(need), bytesText(free)), "choose smaller --products")
+		}
+	}
+	return nil
 }
 
 // cmpOr is a, or b if a is empty.
@@ -390,12 +429,15 @@ func fits(m *engine.Model, train bool) error {
 // bench measures.
 func (e *env) bench(ctx context.Context, cmd *cli.Command, o *benchOptions) error {
 	if o.write != "" {
-		return e.writeRandom(o)
+		return e.writeRandom(cmd, o)
 	}
 	cases, close, err := e.benchPlan(o)
 	defer func() { close() }()
 	if err != nil {
 		return err
+	}
+	if len(cases) == 0 {
+		return usageError("nothing is left to measure: see --what, --compute and --sets")
 	}
 	task := e.bars.Start("bench")
 	run := &bench.Run{Cases: cases, Time: o.time, Rounds: o.count, Progress: func(done, total int, c *bench.Case) {
@@ -431,8 +473,15 @@ func (e *env) benchPrint(cmd *cli.Command, o *benchOptions, run *bench.Run, stop
 	}
 }
 
+// randomModel is what bench --write --json prints.
+type randomModel struct {
+	Out        string `json:"out"`
+	Parameters int    `json:"parameters"`
+	Bytes      uint64 `json:"bytes"`
+}
+
 // writeRandom writes the random model of --shape and --type, for other programs to measure.
-func (e *env) writeRandom(o *benchOptions) error {
+func (e *env) writeRandom(cmd *cli.Command, o *benchOptions) error {
 	types, err := o.typeList()
 	if err != nil {
 		return err
@@ -455,6 +504,9 @@ func (e *env) writeRandom(o *benchOptions) error {
 	size, err := readBack(o.write)
 	if err != nil {
 		return err
+	}
+	if cmd.Bool("json") {
+		return e.json(randomModel{o.write, s.NParams(), size})
 	}
 	fmt.Fprintf(e.stdout, "%s: %s parameters, %s\n", o.write, countText(uint64(s.NParams())), bytesText(size))
 	return nil

@@ -205,9 +205,9 @@ func (r *doctorReport) print(w io.Writer) {
 	fmt.Fprintf(w, "kernels    %s, --compute auto is %s\n", chosen, r.Kernels.Compute)
 	for _, s := range r.Kernels.Available {
 		if s.OK {
-			fmt.Fprintf(w, "  %-8s agrees with generic (largest difference %.1e of the terms)\n", s.Name, s.MaxError)
+			fmt.Fprintf(w, "  %-10s agrees with generic (largest difference %.1e of the terms)\n", s.Name, s.MaxError)
 		} else {
-			fmt.Fprintf(w, "  %-8s WRONG: %s\n", s.Name, s.Problem)
+			fmt.Fprintf(w, "  %-10s WRONG: %s\n", s.Name, s.Problem)
 		}
 	}
 	names := make([]string, 0, len(b.Modules))

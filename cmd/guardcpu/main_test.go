@@ -334,7 +334,7 @@ func TestDoctor(t *testing.T) {
 	}
 	r = guardcpu("", "doctor")
 	require.Zero(t, r.status)
-	assert.Contains(t, r.stdout, "generic  agrees")
+	assert.Contains(t, r.stdout, "generic    agrees")
 }
 
 // inspect --json is complete and valid for every value a file can hold.

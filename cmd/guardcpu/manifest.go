@@ -30,6 +30,7 @@ type manifest struct {
 	Threads  int       `json:"threads"`
 	Kernels  string    `json:"kernels"`
 	Compute  string    `json:"compute"` // of products with weights: f32 or bf16
+	Int8     bool      `json:"int8"`    // text is generated with activations of 8 bits where weights are quantised
 	CPU      string    `json:"cpu"`
 	Build    buildInfo `json:"build"`
 	Inputs   []input   `json:"inputs"`
@@ -104,7 +105,7 @@ func demoInputs(model *gguf.File) ([]input, error) {
 // newManifest describes the run before it begins.
 func (r *run) newManifest(ctx context.Context) (*manifest, error) {
 	m := &manifest{
-		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name, Compute: r.m.Ctx.Compute.On(r.m.Ctx.K).String(),
+		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name, Compute: r.m.Ctx.Compute.On(r.m.Ctx.K).String(), Int8: r.m.Int8(),
 		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs,
 		Rows: r.sets.reports, Samples: map[string]*tofu.Encoded{"forget": r.encoded[0], "retain": r.encoded[1]}, Dropped: r.sets.dropped,
 	}

@@ -32,12 +32,15 @@ func modelFlag(dest *string) cli.Flag {
 	return &cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "GGUF `FILE` of the model", Destination: dest, TakesFile: true}
 }
 
+// mostThreads is the largest value of --threads.
+const mostThreads = 1 << 14
+
 // threadsFlag is --threads.
 func threadsFlag(dest *int) cli.Flag {
 	return &cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` workers; 0 takes every CPU. Results do not depend on it", Destination: dest, Category: "common",
 		Validator: func(n int) error {
-			if n < 0 || n > 1<<14 {
-				return errors.New("want 0 to 16384")
+			if n < 0 || n > mostThreads {
+				return errors.New("want 0 to " + itoa(mostThreads))
 			}
 			return nil
 		}}

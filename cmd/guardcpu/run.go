@@ -470,7 +470,7 @@ func (r *run) goal() []string {
 		lines = append(lines, fmt.Sprintf("Step %d   %s", i+1, s))
 	}
 	lines = append(lines,
-		fmt.Sprintf("With     %s, %s kernels, %s products, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, m.Ctx.Compute.On(m.Ctx.K), seedText(o.seedsOf())),
+		fmt.Sprintf("With     %s, %s kernels, %s, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, productsText(m.Ctx.Compute.On(m.Ctx.K).String(), m.Int8()), seedText(o.seedsOf())),
 		fmt.Sprintf("Into     %s", r.dir.Path))
 	return lines
 }
@@ -490,6 +490,14 @@ func (r *run) evaluated() string {
 		return ""
 	}
 	return "Measured are " + list(parts) + " (--eval-items)."
+}
+
+// productsText says how products with weights are computed.
+func productsText(compute string, int8 bool) string {
+	if int8 {
+		return compute + " products (8-bit activations for text from quantised weights)"
+	}
+	return compute + " products"
 }
 
 func seedText(seeds []uint64) string {

@@ -420,7 +420,7 @@ func (r *run) facts() []report.Fact {
 		report.Fact{Name: "command", Value: strings.Join(m.Command, " ")},
 		report.Fact{Name: "version", Value: strings.TrimSpace(m.Build.Version + " " + m.Build.Commit)},
 		report.Fact{Name: "built with", Value: fmt.Sprintf("%s, %s/%s", m.Build.Go, m.Build.OS, m.Build.Arch)},
-		report.Fact{Name: "machine", Value: fmt.Sprintf("%s, %d threads, %s kernels, %s products", m.CPU, m.Threads, m.Kernels, m.Compute)},
+		report.Fact{Name: "machine", Value: fmt.Sprintf("%s, %d threads, %s kernels, %s", m.CPU, m.Threads, m.Kernels, productsText(m.Compute, m.Int8))},
 		report.Fact{Name: "random numbers", Value: seedText(m.Seeds)},
 	)
 }

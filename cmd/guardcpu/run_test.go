@@ -21,7 +21,9 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
 )
 
 // workshop is a directory with a tiny model and tiny sets, which is the current one.
@@ -134,6 +136,8 @@ func TestRun(t *testing.T) {
 			assert.Equal(t, sum(t, path), got[role], role)
 		}
 		assert.Len(t, got["program"], 64)
+		assert.Equal(t, "f32", m["compute"])
+		assert.Equal(t, false, m["int8"])
 		assert.EqualValues(t, 4, m["rows"].([]any)[0].(map[string]any)["used"], "what became of the rows is told")
 		assert.EqualValues(t, 8, m["samples"].(map[string]any)["retain"].(map[string]any)["samples"])
 	})
@@ -219,6 +223,32 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		assert.Zero(t, st.Mode().Perm()&0o077, "the logs hold texts of the data")
 	})
+}
+
+// --compute reaches the model, and the run says what it was.
+func TestRunCompute(t *testing.T) {
+	workshop(t)
+	k, err := simd.Select()
+	require.NoError(t, err)
+	auto, sums := nn.ComputeAuto.On(k).String(), map[string]string{}
+	for compute, on := range map[string]string{"f32": "f32", "bf16": "bf16", "auto": auto} {
+		want := on + " products"
+		if compute != "f32" {
+			want += " (8-bit activations for text from quantised weights)"
+		}
+		r := guardcpu("", tinyRun("--run-dir", compute, "--compute", compute)...)
+		require.Zero(t, r.status, r.stderr)
+		assert.Contains(t, r.stderr, want+",")
+		m := readJSON(t, compute+"/manifest.json")
+		assert.Equal(t, on, m["compute"])
+		assert.Equal(t, compute != "f32", m["int8"])
+		page, err := os.ReadFile(compute + "/report.html")
+		require.NoError(t, err)
+		assert.Contains(t, string(page), want)
+		sums[compute] = sum(t, compute+"/scores.jsonl")
+	}
+	assert.NotEqual(t, sums["f32"], sums["bf16"])
+	assert.Equal(t, sums[auto], sums["auto"])
 }
 
 // TestStepByStep does what run does with the single commands: the results are the same bytes.

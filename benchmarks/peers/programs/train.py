@@ -13,7 +13,7 @@ heads, SwiGLU, explicit softmax), random weights, cross-entropy over all positio
                        pass of forward-mode automatic differentiation
 
 Each measurement is one line of JSON: {"name":…,"keys":{…},"value":…,"unit":…}, the median of the
-repetitions. The runner sets the environment that makes PyTorch fast (peers.go says which).
+repetitions. The runner sets the environment that makes PyTorch fast (suites.go says which).
 """
 
 import argparse

@@ -199,6 +199,8 @@ func TestCasesRun(t *testing.T) {
 		}
 	}
 	assert.Contains(t, names, "Matmul/op=dX/shape=5x32x64/type=F32/compute=f32/set=generic/workers=2")
+	assert.Contains(t, names, "Decode/type=Q8_0/shape=5x32x64/activations=int8/set=generic/workers=1")
+	assert.NotContains(t, names, "Decode/type=F16/shape=5x32x64/activations=int8/set=generic/workers=1")
 
 	fits = func(*engine.Model, bool) error { return errors.New("too large") }
 	for _, c := range s.Model(&Model{File: f, Batch: 2, Length: 3, Fits: fits}, []string{Attribute}) {

@@ -206,8 +206,9 @@ func product(k *simd.Kernels, workers int, compute, op string, p Product, typ *q
 }
 
 // Decode measures the products of one to a few rows with packed weights, which read
-// every weight once: the work of generating text. As many matrices take turns, up to 64, as
-// do not fit into the caches.
+// every weight once: the work of generating text. Weights in blocks of small integers are
+// multiplied with activations of 8 bits, too. As many matrices take turns, up to 64, as do not fit
+// into the caches.
 func (s *Setting) Decode(shapes []Product, types []*quant.Type) []*Case {
 	var cases []*Case
 	for _, p := range shapes {
@@ -216,27 +217,33 @@ func (s *Setting) Decode(shapes []Product, types []*quant.Type) []*Case {
 				continue
 			}
 			size := p.N * typ.RowBytes(p.K)
-			s.each(func(k *simd.Kernels, workers int) {
-				cases = append(cases, &Case{
-					Name: "Decode", Keys: append([]Key{{"type", typ.Name}, {"shape", p.String()}}, place(k.Name, workers)...),
-					Work: []Amount{{GBs, float64(size) / 1e9}}, Peak: peakName("memory", workers),
-					Setup: func() (func() error, error) {
-						ws := make([]*nn.Param, min(64, 1+4*max(0, cpuid.CPU.Cache.L3)/size))
-						for i := range ws {
-							var err error
-							if ws[i], err = weight(typ, p.N, p.K); err != nil {
-								return nil, err
+			for _, activations := range []string{"f32", "int8"} {
+				if activations == "int8" && typ.BlockLen == 1 {
+					continue
+				}
+				s.each(func(k *simd.Kernels, workers int) {
+					cases = append(cases, &Case{
+						Name: "Decode", Keys: append([]Key{{"type", typ.Name}, {"shape", p.String()}, {"activations", activations}}, place(k.Name, workers)...),
+						Work: []Amount{{GBs, float64(size) / 1e9}}, Peak: peakName("memory", workers),
+						Setup: func() (func() error, error) {
+							ws := make([]*nn.Param, min(64, 1+4*max(0, cpuid.CPU.Cache.L3)/size))
+							for i := range ws {
+								var err error
+								if ws[i], err = weight(typ, p.N, p.K); err != nil {
+									return nil, err
+								}
 							}
-						}
-						c, x, y, next := nn.NewCtx(k, workers), mat(p.T, p.K), mat(p.T, p.N), 0
-						return func() error {
-							nn.Linear(c, y, x, ws[next])
-							next = (next + 1) % len(ws)
-							return nil
-						}, nil
-					},
+							c, x, y, next := nn.NewCtx(k, workers), mat(p.T, p.K), mat(p.T, p.N), 0
+							c.Int8 = activations == "int8"
+							return func() error {
+								nn.Linear(c, y, x, ws[next])
+								next = (next + 1) % len(ws)
+								return nil
+							}, nil
+						},
+					})
 				})
-			})
+			}
 		}
 	}
 	return cases
