@@ -85,7 +85,8 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	kvs = append(kvs, s.Vocab...)
 
 	c := Config{Arch: arch, NVocab: s.NVocab, NLayers: s.NLayers, BlockConfig: nn.BlockConfig{
-		DModel: s.DModel, NHeads: s.NHeads, NKVHeads: s.NKVHeads, DHead: dHead, DFF: s.DFF,
+		AttentionConfig: nn.AttentionConfig{NHeads: s.NHeads, NKVHeads: s.NKVHeads, DHead: dHead},
+		DModel:          s.DModel, DFF: s.DFF,
 		Norm: arch.Norm, FFN: arch.FFN, Parallel: arch.Parallel,
 	}}
 	has := func(name string) bool {

@@ -48,7 +48,8 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 	gain := func(name string) ref.Gain[N] { return ref.Gain[N]{W: v[name+".weight"], B: v[name+".bias"]} }
 	r := &ref.Model[N]{
 		Config: ref.Config{
-			NHeads: c.NHeads, NKVHeads: c.NKVHeads, LayerNorm: c.Norm == nn.NormLayer, Eps: float64(c.Eps),
+			AttentionConfig: ref.AttentionConfig{NHeads: c.NHeads, NKVHeads: c.NKVHeads, Scale: float64(c.Scale), Softcap: float64(c.Softcap), Window: c.Window},
+			LayerNorm:       c.Norm == nn.NormLayer, Eps: float64(c.Eps),
 			Rope:     &ref.Rope{Dim: c.Rope.Dim, Neox: c.Rope.Neox, Base: c.Rope.Base, FreqScale: c.Rope.FreqScale},
 			Parallel: c.Parallel, GELU: c.FFN == nn.FFNGELU,
 		},

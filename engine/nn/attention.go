@@ -14,25 +14,56 @@ type Segment struct {
 // of its rows, [capacity,K*E] each.
 type KV struct{ K, V Mat }
 
+// AttentionConfig says how rows attend to each other.
+type AttentionConfig struct {
+	NHeads   int     // H
+	NKVHeads int     // K, divides H
+	DHead    int     // E
+	Scale    float32 // of the scores; 0: 1/√E
+	Softcap  float32 // c > 0 turns a score s into c·tanh(s/c); 0: none
+	Window   int     // a row sees that many rows of its sequence, itself the last; 0: all up to itself
+}
+
+// first returns the first row that row i of a sequence sees.
+func (a *AttentionConfig) first(i int) int {
+	if a.Window == 0 {
+		return 0
+	}
+	return max(0, i-a.Window+1)
+}
+
+// scale is Scale or its default.
+func (a *AttentionConfig) scale() float32 {
+	if a.Scale != 0 {
+		return a.Scale
+	}
+	return float32(1 / math.Sqrt(float64(a.DHead)))
+}
+
 // queryBlock is the number of query rows whose scores are held at a time: a worker's
-// scratch is about queryBlock·(rows of the sequence) floats, twice that backwards.
+// scratch is about queryBlock·(rows they see) floats, two or three times that backwards.
 const queryBlock = 48
 
 // Attention sets out to causal scaled dot-product attention inside every segment
 // (Vaswani et al. 2017, arXiv:1706.03762v7, eq. 1), where H/K query heads share a
 // key/value head (Ainslie et al. 2023, arXiv:2305.13245v3). For row i of a segment
-// and head h, with g = ⌊h·K/H⌋ and j over the rows of the sequence up to i itself:
+// and head h, with g = ⌊h·K/H⌋ and j over the rows of the sequence with i−w < j ≤ i
+// (w = Window; without one, all j ≤ i):
 //
-//	s[i,j]   = ⟨q[i,h], k[j,g]⟩/√E
+//	s[i,j]   = Scale·⟨q[i,h], k[j,g]⟩
+//	s[i,j]   = c·tanh(s[i,j]/c)                        with c = Softcap > 0 only
 //	p[i,j]   = exp(s[i,j])/Σ_j exp(s[i,j])
 //	out[i,h] = Σ_j p[i,j]·v[j,g]
+//
+// The cap is that of Gemma 2 (Riviere et al. 2024, arXiv:2408.00118v3, section 2). Rows
+// outside the window of a block of queries are neither read nor computed.
 //
 // out, q are [T,H*E]; k, v are [T,K*E]; q and k after RoPE. The rows k, v of a
 // segment with a cache are first appended to it, at row Past. out must not
 // overlap the inputs. Rows outside every segment are left alone. It panics if the
 // shapes disagree or a cache is too small.
-func Attention(c *Ctx, out, q, k, v Mat, segs []Segment, nHeads, nKVHeads, dHead int) {
-	checkAttention("Attention", q, k, v, segs, nHeads, nKVHeads, dHead)
+func Attention(c *Ctx, cfg *AttentionConfig, out, q, k, v Mat, segs []Segment) {
+	checkAttention("Attention", cfg, q, k, v, segs)
 	sameShape("Attention", "out", out, "q", q)
 	type task struct{ seg, head, row int }
 	var tasks []task
@@ -43,38 +74,39 @@ func Attention(c *Ctx, out, q, k, v Mat, segs []Segment, nHeads, nKVHeads, dHead
 				copy(s.KV.V.Row(s.Past+i), v.Row(s.Start+i))
 			}
 		}
-		for h := range nHeads {
+		for h := range cfg.NHeads {
 			for i := 0; i < s.N; i += queryBlock {
 				tasks = append(tasks, task{n, h, i})
 			}
 		}
 	}
-	group := nHeads / nKVHeads
+	group, dHead := cfg.NHeads/cfg.NKVHeads, cfg.DHead
 	c.Par.For(len(tasks), func(n int) {
 		s, h, i := &segs[tasks[n].seg], tasks[n].head, tasks[n].row
 		rows := min(queryBlock, s.N-i)
-		g, seen := h/group, s.Past+i+rows
+		w := cfg.window(s.Past+i, rows)
+		g := h / group
 		var keys, vals Mat
 		if s.KV != nil {
-			keys, vals = s.KV.K.View(0, seen, g*dHead, dHead), s.KV.V.View(0, seen, g*dHead, dHead)
+			keys, vals = s.KV.K.View(w.lo, w.n, g*dHead, dHead), s.KV.V.View(w.lo, w.n, g*dHead, dHead)
 		} else {
-			keys, vals = k.View(s.Start, seen, g*dHead, dHead), v.View(s.Start, seen, g*dHead, dHead)
+			keys, vals = k.View(s.Start+w.lo, w.n, g*dHead, dHead), v.View(s.Start+w.lo, w.n, g*dHead, dHead)
 		}
 		o := out.View(s.Start+i, rows, h*dHead, dHead)
 
-		buf := scratch(rows * (dHead + seen + 1))
+		buf := scratch(rows * (dHead + w.n + 1))
 		defer scratchPool.Put(buf)
 		rest := *buf
-		qs, p, sums := take(&rest, rows, dHead), take(&rest, rows, seen), rest
-		scaleInto(c, qs, q.View(s.Start+i, rows, h*dHead, dHead), dHead)
-		expScores(c, p, sums, qs, keys, s.Past+i)
+		qs, p, sums := take(&rest, rows, dHead), take(&rest, rows, w.n), rest
+		scaleInto(c, qs, q.View(s.Start+i, rows, h*dHead, dHead), cfg.scale())
+		w.expScores(c, p, Mat{}, sums, qs, keys)
 		if rows <= fewRows {
 			o.Zero()
 			for r := range rows {
 				c.K.AxpyRows(o.Row(r), p.Row(r), vals.Data, vals.Stride)
 			}
 		} else {
-			c.K.Gemm(serial, o.Data, o.Stride, rows, dHead, seen, operand(p), operand(vals), false)
+			c.K.Gemm(serial, o.Data, o.Stride, rows, dHead, w.n, operand(p), operand(vals), false)
 		}
 		for r, sum := range sums {
 			c.K.Scale(o.Row(r), 1/sum)
@@ -91,14 +123,15 @@ const fewRows = 3
 //	dv[j,g] += Σ_h,i p[i,j]·dout[i,h]                      h over the heads that share g
 //	dp[i,j]  = ⟨dout[i,h], v[j,g]⟩
 //	ds[i,j]  = p[i,j]·(dp[i,j] − Σ_j' p[i,j']·dp[i,j'])
-//	dk[j,g] += Σ_h,i ds[i,j]·q[i,h]/√E
-//	dq[i,h] += Σ_j ds[i,j]·k[j,g]/√E
+//	ds[i,j]  = ds[i,j]·(1 − tanh²(s[i,j]/c))               s before the cap, if there is one
+//	dk[j,g] += Scale·Σ_h,i ds[i,j]·q[i,h]
+//	dq[i,h] += Scale·Σ_j ds[i,j]·k[j,g]
 //
 // dq, dout, q are [T,H*E]; dk, dv, k, v are [T,K*E]. The gradients must not overlap
 // each other or the inputs. The segments have no cache. A task is a segment and a
 // key/value head, so no two share a sum. It panics if the shapes disagree.
-func AttentionBackward(c *Ctx, dq, dk, dv, dout, q, k, v Mat, segs []Segment, nHeads, nKVHeads, dHead int) {
-	checkAttention("AttentionBackward", q, k, v, segs, nHeads, nKVHeads, dHead)
+func AttentionBackward(c *Ctx, cfg *AttentionConfig, dq, dk, dv, dout, q, k, v Mat, segs []Segment) {
+	checkAttention("AttentionBackward", cfg, q, k, v, segs)
 	sameShape("AttentionBackward", "dq", dq, "q", q)
 	sameShape("AttentionBackward", "dk", dk, "k", k)
 	sameShape("AttentionBackward", "dv", dv, "v", v)
@@ -108,76 +141,140 @@ func AttentionBackward(c *Ctx, dq, dk, dv, dout, q, k, v Mat, segs []Segment, nH
 			panicf("AttentionBackward: segment %d has a cache of %d rows", n, s.Past)
 		}
 	}
-	group := nHeads / nKVHeads
-	scale := invSqrt(dHead)
-	c.Par.For(len(segs)*nKVHeads, func(n int) {
-		s, g := &segs[n/nKVHeads], n%nKVHeads
-		most := min(queryBlock, s.N)
-		buf := scratch(most * (2*dHead + 2*s.N + 1))
+	group, dHead := cfg.NHeads/cfg.NKVHeads, cfg.DHead
+	mats := 2 // of the size of p
+	if cfg.Softcap > 0 {
+		mats = 3
+	}
+	c.Par.For(len(segs)*cfg.NKVHeads, func(n int) {
+		s, g := &segs[n/cfg.NKVHeads], n%cfg.NKVHeads
+		most, seen := min(queryBlock, s.N), s.N
+		if cfg.Window > 0 {
+			seen = min(seen, cfg.Window+most-1)
+		}
+		buf := scratch(most * (2*dHead + mats*seen + 1))
 		defer scratchPool.Put(buf)
 		for h := g * group; h < (g+1)*group; h++ {
 			for i := 0; i < s.N; i += queryBlock {
 				rows := min(queryBlock, s.N-i)
-				seen := i + rows
+				w := cfg.window(i, rows)
 				rest := *buf
 				qs, dqs := take(&rest, rows, dHead), take(&rest, rows, dHead)
-				p, ds := take(&rest, rows, seen), take(&rest, rows, seen)
+				p, ds, slope := take(&rest, rows, w.n), take(&rest, rows, w.n), Mat{}
+				if cfg.Softcap > 0 {
+					slope = take(&rest, rows, w.n)
+				}
 				sums := rest[:rows]
-				keys, vals := k.View(s.Start, seen, g*dHead, dHead), v.View(s.Start, seen, g*dHead, dHead)
-				dkeys, dvals := dk.View(s.Start, seen, g*dHead, dHead), dv.View(s.Start, seen, g*dHead, dHead)
+				j := s.Start + w.lo
+				keys, vals := k.View(j, w.n, g*dHead, dHead), v.View(j, w.n, g*dHead, dHead)
+				dkeys, dvals := dk.View(j, w.n, g*dHead, dHead), dv.View(j, w.n, g*dHead, dHead)
 				do := dout.View(s.Start+i, rows, h*dHead, dHead)
 				dqi := dq.View(s.Start+i, rows, h*dHead, dHead)
 
-				scaleInto(c, qs, q.View(s.Start+i, rows, h*dHead, dHead), dHead)
-				expScores(c, p, sums, qs, keys, i)
+				scaleInto(c, qs, q.View(s.Start+i, rows, h*dHead, dHead), cfg.scale())
+				w.expScores(c, p, slope, sums, qs, keys)
 				for r, sum := range sums {
 					c.K.Scale(p.Row(r), 1/sum)
 				}
 				// out = p·v
-				c.K.Gemm(serial, dvals.Data, dvals.Stride, seen, dHead, rows, transposed(p), operand(do), true)
-				c.K.Gemm(serial, ds.Data, ds.Stride, rows, seen, dHead, operand(do), transposed(vals), false)
-				// p = softmax(s); ds holds dp so far
+				c.K.Gemm(serial, dvals.Data, dvals.Stride, w.n, dHead, rows, transposed(p), operand(do), true)
+				c.K.Gemm(serial, ds.Data, ds.Stride, rows, w.n, dHead, operand(do), transposed(vals), false)
 				for r := range rows {
-					pr, dsr := p.Row(r)[:i+r+1], ds.Row(r)[:i+r+1]
+					// p = softmax(s); ds holds dp so far
+					pr, dsr := w.of(p, r), w.of(ds, r)
 					c.K.Mul(dsr, pr)
 					c.K.Axpy(dsr, -c.K.Sum(dsr), pr)
-					clear(ds.Row(r)[i+r+1:])
+					// s = c·tanh(s/c)
+					if cfg.Softcap > 0 {
+						c.K.Mul(dsr, w.of(slope, r))
+					}
+					w.clearOthers(ds, r)
 				}
-				// s = (q/√E)·kᵀ
-				c.K.Gemm(serial, dkeys.Data, dkeys.Stride, seen, dHead, rows, transposed(ds), operand(qs), true)
-				c.K.Gemm(serial, dqs.Data, dqs.Stride, rows, dHead, seen, operand(ds), operand(keys), false)
+				// s = (Scale·q)·kᵀ
+				c.K.Gemm(serial, dkeys.Data, dkeys.Stride, w.n, dHead, rows, transposed(ds), operand(qs), true)
+				c.K.Gemm(serial, dqs.Data, dqs.Stride, rows, dHead, w.n, operand(ds), operand(keys), false)
 				for r := range rows {
-					c.K.Axpy(dqi.Row(r), scale, dqs.Row(r))
+					c.K.Axpy(dqi.Row(r), cfg.scale(), dqs.Row(r))
 				}
 			}
 		}
 	})
 }
 
-// expScores sets p[r,j] = exp(⟨q[r],k[j]⟩ − max_j) for the j ≤ first+r that row r
-// sees and 0 for the others, and sums[r] to the row's sum.
-func expScores(c *Ctx, p Mat, sums []float32, q, k Mat, first int) {
+// window is what a block of query rows sees, the first at row `at` of its sequence:
+// n rows of the sequence from lo on, each of them a part.
+type window struct {
+	cfg       *AttentionConfig
+	at, lo, n int
+}
+
+// window returns what rows rows from row at of a sequence see.
+func (a *AttentionConfig) window(at, rows int) window {
+	lo := a.first(at)
+	return window{a, at, lo, at + rows - lo}
+}
+
+// part returns the columns [from,to) of the window that query row r sees.
+func (w *window) part(r int) (from, to int) { return w.cfg.first(w.at+r) - w.lo, w.at + r + 1 - w.lo }
+
+// of returns the part of row r of m that query row r sees.
+func (w *window) of(m Mat, r int) []float32 {
+	from, to := w.part(r)
+	return m.Row(r)[from:to]
+}
+
+// clearOthers sets the rest of row r of m to 0.
+func (w *window) clearOthers(m Mat, r int) {
+	from, to := w.part(r)
+	clear(m.Row(r)[:from])
+	clear(m.Row(r)[to:])
+}
+
+// expScores sets p[r,j] = exp(s[r,j] − max_j s[r,j]) for the j that row r sees, s the
+// scores, capped if they are to be, and 0 for the others; sums[r] to the row's sum; and
+// slope, if it is a matrix, to the cap's derivative. q is scaled; p, slope are [rows,n].
+func (w *window) expScores(c *Ctx, p, slope Mat, sums []float32, q, k Mat) {
 	c.K.Gemm(serial, p.Data, p.Stride, p.Rows, p.Cols, q.Cols, operand(q), transposed(k), false)
 	for r := range p.Rows {
-		s := p.Row(r)[:first+r+1]
+		s := w.of(p, r)
+		if w.cfg.Softcap > 0 {
+			var d []float32
+			if slope.Data != nil {
+				d = w.of(slope, r)
+			}
+			softcap(s, d, w.cfg.Softcap)
+		}
 		sums[r] = c.K.ExpSub(s, s, c.K.Max(s))
-		clear(p.Row(r)[first+r+1:])
+		w.clearOthers(p, r)
 	}
 }
 
-// scaleInto sets dst = x/√dHead.
-func scaleInto(c *Ctx, dst, x Mat, dHead int) {
+// softcap sets s = c·tanh(s/c) and, if d is not nil, d = 1 − tanh²(s/c).
+func softcap(s, d []float32, c float32) {
+	for j, v := range s {
+		t := float32(math.Tanh(float64(v / c)))
+		s[j] = c * t
+		if d != nil {
+			d[j] = 1 - t*t
+		}
+	}
+}
+
+// scaleInto sets dst = a·x.
+func scaleInto(c *Ctx, dst, x Mat, a float32) {
 	for r := range x.Rows {
 		copy(dst.Row(r), x.Row(r))
-		c.K.Scale(dst.Row(r), invSqrt(dHead))
+		c.K.Scale(dst.Row(r), a)
 	}
 }
 
-func invSqrt(dHead int) float32 { return float32(1 / math.Sqrt(float64(dHead))) }
-
-func checkAttention(op string, q, k, v Mat, segs []Segment, nHeads, nKVHeads, dHead int) {
-	if nHeads < 1 || nKVHeads < 1 || nHeads%nKVHeads != 0 || q.Cols != nHeads*dHead || k.Cols != nKVHeads*dHead || q.Rows != k.Rows {
-		panicf("%s: q is %v, k is %v, with %d heads on %d of %d", op, q, k, nHeads, nKVHeads, dHead)
+func checkAttention(op string, cfg *AttentionConfig, q, k, v Mat, segs []Segment) {
+	h, kv, e := cfg.NHeads, cfg.NKVHeads, cfg.DHead
+	if h < 1 || kv < 1 || h%kv != 0 || q.Cols != h*e || k.Cols != kv*e || q.Rows != k.Rows {
+		panicf("%s: q is %v, k is %v, with %d heads on %d of %d", op, q, k, h, kv, e)
+	}
+	if cfg.Window < 0 || !(cfg.Softcap >= 0) {
+		panicf("%s: window %d, softcap %g", op, cfg.Window, cfg.Softcap)
 	}
 	sameShape(op, "v", v, "k", k)
 	for n, s := range segs {

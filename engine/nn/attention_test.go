@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,6 +11,8 @@ import (
 	"github.com/guardcpu/guardcpu/engine/internal/ref"
 	"github.com/guardcpu/guardcpu/simd"
 )
+
+var nan = float32(math.NaN())
 
 // segments returns the sequences whose first rows are in starts (and, last, the
 // number of rows).
@@ -21,34 +24,55 @@ func segments(starts []int) []Segment {
 	return segs
 }
 
+// refAttention returns cfg for the reference.
+func refAttention(cfg AttentionConfig) ref.AttentionConfig {
+	return ref.AttentionConfig{
+		NHeads: cfg.NHeads, NKVHeads: cfg.NKVHeads,
+		Scale: float64(cfg.Scale), Softcap: float64(cfg.Softcap), Window: cfg.Window,
+	}
+}
+
 func TestAttention(t *testing.T) {
 	for _, tt := range []struct {
-		heads, kvHeads, dHead int
-		starts                []int
+		cfg    AttentionConfig
+		starts []int
 	}{
-		{1, 1, 4, []int{0, 1}},
-		{2, 2, 5, []int{0, 1, 4, 4, 9}},
-		{4, 2, 3, []int{0, 3, 5}},
-		{3, 1, 4, []int{0, 7}},
-		{2, 1, 2, []int{0, 3, queryBlock + 8}},                            // a block with a rest
-		{1, 1, 2, []int{0, queryBlock, queryBlock + 2, 2*queryBlock + 3}}, // a whole block, few rows, a block and one row
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 4}, []int{0, 1}},
+		{AttentionConfig{NHeads: 2, NKVHeads: 2, DHead: 5}, []int{0, 1, 4, 4, 9}},
+		{AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 3}, []int{0, 3, 5}},
+		{AttentionConfig{NHeads: 3, NKVHeads: 1, DHead: 4}, []int{0, 7}},
+		// a block with a rest
+		{AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 2}, []int{0, 3, queryBlock + 8}},
+		// a whole block, few rows, a block and one row
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 2}, []int{0, queryBlock, queryBlock + 2, 2*queryBlock + 3}},
+
+		{AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Scale: 0.3}, []int{0, 4, 9}},
+		{AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Softcap: 1.5}, []int{0, 4, 9}},
+		{AttentionConfig{NHeads: 2, NKVHeads: 2, DHead: 4, Scale: 2, Softcap: 2.5, Window: 3}, []int{0, 1, 4, 4, 12}},
+		{AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 3, Window: 1}, []int{0, 2, 7}},
+		// windows shorter than a block, of one, longer, and longer than the sequence
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 2, Window: 7}, []int{0, 5, 2*queryBlock + 6}},
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 2, Window: queryBlock}, []int{0, 2*queryBlock + 1}},
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 2, Softcap: 3, Window: queryBlock + 9}, []int{0, 2*queryBlock + 4, 2*queryBlock + 7}},
+		{AttentionConfig{NHeads: 1, NKVHeads: 1, DHead: 2, Softcap: 3, Window: 1000}, []int{0, queryBlock + 4}},
 	} {
-		t.Run(fmt.Sprintf("heads=%d/%d/width=%d/starts=%v", tt.heads, tt.kvHeads, tt.dHead, tt.starts), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%+v/starts=%v", tt.cfg, tt.starts), func(t *testing.T) {
 			rng := newRand(8)
-			rows, nq, nk := tt.starts[len(tt.starts)-1], tt.heads*tt.dHead, tt.kvHeads*tt.dHead
+			cfg, rc := &tt.cfg, refAttention(tt.cfg)
+			rows, nq, nk := tt.starts[len(tt.starts)-1], cfg.NHeads*cfg.DHead, cfg.NKVHeads*cfg.DHead
 			q, k, v, dout := randMat(rng, rows, nq), randMat(rng, rows, nk), randMat(rng, rows, nk), randMat(rng, rows, nq)
 			bq, bk, bv := randMat(rng, rows, nq), randMat(rng, rows, nk), randMat(rng, rows, nk)
-			want := ref.Attention(refMat(q), refMat(k), refMat(v), tt.starts, tt.heads, tt.kvHeads).Flat()
+			want := ref.Attention(rc, refMat(q), refMat(k), refMat(v), tt.starts).Flat()
 			grads := ref.Gradient(func(xs [][]complex128) complex128 {
-				return dot(ref.Attention(ref.Reshape(xs[0], nq), ref.Reshape(xs[1], nk), ref.Reshape(xs[2], nk), tt.starts, tt.heads, tt.kvHeads), f64Mat(dout))
+				return dot(ref.Attention(rc, ref.Reshape(xs[0], nq), ref.Reshape(xs[1], nk), ref.Reshape(xs[2], nk), tt.starts), f64Mat(dout))
 			}, f64Mat(q), f64Mat(k), f64Mat(v))
 			segs := segments(tt.starts)
 			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
 				out := randMat(rng, rows, nq)
-				Attention(c, out, q, k, v, segs, tt.heads, tt.kvHeads, tt.dHead)
+				Attention(c, cfg, out, q, k, v, segs)
 				near(t, "out", want, flat(out))
 				dq, dk, dv := clone(bq), clone(bk), clone(bv)
-				AttentionBackward(c, dq, dk, dv, dout, q, k, v, segs, tt.heads, tt.kvHeads, tt.dHead)
+				AttentionBackward(c, cfg, dq, dk, dv, dout, q, k, v, segs)
 				near(t, "dq", plus(f64Mat(bq), grads[0]), flat(dq))
 				near(t, "dk", plus(f64Mat(bk), grads[1]), flat(dk))
 				near(t, "dv", plus(f64Mat(bv), grads[2]), flat(dv))
@@ -58,65 +82,85 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-// Rows that come in pieces, with what came before in a cache, give what they give at once.
+// Rows that come in pieces, with what came before in a cache, give what they give at
+// once. What no row will see again is not read: it is NaN.
 func TestAttentionCache(t *testing.T) {
-	const heads, kvHeads, dHead = 4, 2, 6
-	starts := []int{0, 41, 50}
-	for _, piece := range []int{1, 2, 7, 40} {
-		t.Run(fmt.Sprintf("piece=%d", piece), func(t *testing.T) {
-			rng := newRand(9)
-			q, k, v := randMat(rng, 50, heads*dHead), randMat(rng, 50, kvHeads*dHead), randMat(rng, 50, kvHeads*dHead)
-			want := ref.Attention(refMat(q), refMat(k), refMat(v), starts, heads, kvHeads)
-			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
-				var all [][]float32
-				kv := []*KV{
-					{randMat(rng, 43, kvHeads*dHead), randMat(rng, 43, kvHeads*dHead)},
-					{randMat(rng, 9, kvHeads*dHead), randMat(rng, 9, kvHeads*dHead)},
-				}
-				for done := 0; done < 41; done += piece {
-					// The next rows of both sequences, one after the other, in a batch.
-					var segs []Segment
-					var from []int
-					for n := range 2 {
-						lo, hi := min(starts[n]+done, starts[n+1]), min(starts[n]+done+piece, starts[n+1])
-						segs = append(segs, Segment{Start: len(from), N: hi - lo, Past: lo - starts[n], KV: kv[n]})
-						for i := lo; i < hi; i++ {
-							from = append(from, i)
-						}
+	starts := []int{0, 61, 70}
+	for _, cfg := range []AttentionConfig{
+		{NHeads: 4, NKVHeads: 2, DHead: 6},
+		{NHeads: 4, NKVHeads: 2, DHead: 6, Scale: 0.7, Softcap: 2, Window: 5},
+		{NHeads: 4, NKVHeads: 2, DHead: 6, Window: 50},
+	} {
+		for _, piece := range []int{1, 2, 7, 60} {
+			t.Run(fmt.Sprintf("%+v/piece=%d", cfg, piece), func(t *testing.T) {
+				rng := newRand(9)
+				nq, nk := cfg.NHeads*cfg.DHead, cfg.NKVHeads*cfg.DHead
+				q, k, v := randMat(rng, 70, nq), randMat(rng, 70, nk), randMat(rng, 70, nk)
+				want := ref.Attention(refAttention(cfg), refMat(q), refMat(k), refMat(v), starts)
+				eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+					var all [][]float32
+					kv := []*KV{
+						{randMat(rng, 63, nk), randMat(rng, 63, nk)},
+						{randMat(rng, 9, nk), randMat(rng, 9, nk)},
 					}
-					pick := func(m Mat) Mat {
-						out := zeroMat(len(from), m.Cols)
+					for done := 0; done < 61; done += piece {
+						// The next rows of both sequences, one after the other, in a batch.
+						var segs []Segment
+						var from []int
+						for n := range 2 {
+							lo, hi := min(starts[n]+done, starts[n+1]), min(starts[n]+done+piece, starts[n+1])
+							segs = append(segs, Segment{Start: len(from), N: hi - lo, Past: lo - starts[n], KV: kv[n]})
+							for i := lo; i < hi; i++ {
+								from = append(from, i)
+							}
+							if cfg.Window > 0 {
+								for j := range lo - starts[n] - cfg.Window + 1 {
+									kv[n].K.Row(j)[0], kv[n].V.Row(j)[0] = nan, nan
+								}
+							}
+						}
+						pick := func(m Mat) Mat {
+							out := zeroMat(len(from), m.Cols)
+							for r, i := range from {
+								copy(out.Row(r), m.Row(i))
+							}
+							return out
+						}
+						out := randMat(rng, len(from), nq)
+						Attention(c, &cfg, out, pick(q), pick(k), pick(v), segs)
 						for r, i := range from {
-							copy(out.Row(r), m.Row(i))
+							near(t, fmt.Sprintf("row %d", i), want[i], out.Row(r))
 						}
-						return out
+						all = append(all, flat(out))
 					}
-					out := randMat(rng, len(from), heads*dHead)
-					Attention(c, out, pick(q), pick(k), pick(v), segs, heads, kvHeads, dHead)
-					for r, i := range from {
-						near(t, fmt.Sprintf("row %d", i), want[i], out.Row(r))
-					}
-					all = append(all, flat(out))
-				}
-				return all
+					return all
+				})
 			})
-		})
+		}
 	}
 }
 
 func TestAttentionPanics(t *testing.T) {
 	c, q, k := generic(), NewMat(4, 12), NewMat(4, 4)
-	run := func(segs ...Segment) func() {
-		return func() { Attention(c, NewMat(4, 12), q, k, k, segs, 3, 1, 4) }
+	cfg := &AttentionConfig{NHeads: 3, NKVHeads: 1, DHead: 4}
+	with := func(change func(*AttentionConfig)) func() {
+		bad := *cfg
+		change(&bad)
+		return func() { Attention(c, &bad, q, q, k, k, nil) }
 	}
-	assert.PanicsWithValue(t, "nn: Attention: q is 4×12, k is 4×4, with 3 heads on 2 of 4", func() { Attention(c, q, q, k, k, nil, 3, 2, 4) })
-	assert.PanicsWithValue(t, "nn: Attention: v is 3×4, k is 4×4", func() { Attention(c, q, q, k, NewMat(3, 4), nil, 3, 1, 4) })
+	run := func(segs ...Segment) func() {
+		return func() { Attention(c, cfg, NewMat(4, 12), q, k, k, segs) }
+	}
+	assert.PanicsWithValue(t, "nn: Attention: q is 4×12, k is 4×4, with 3 heads on 2 of 4", with(func(a *AttentionConfig) { a.NKVHeads = 2 }))
+	assert.PanicsWithValue(t, "nn: Attention: window -1, softcap 0", with(func(a *AttentionConfig) { a.Window = -1 }))
+	assert.PanicsWithValue(t, "nn: Attention: window 0, softcap NaN", with(func(a *AttentionConfig) { a.Softcap = nan }))
+	assert.PanicsWithValue(t, "nn: Attention: v is 3×4, k is 4×4", func() { Attention(c, cfg, q, q, k, NewMat(3, 4), nil) })
 	assert.PanicsWithValue(t, "nn: Attention: segment 1 is rows 3+2 of 4", run(Segment{N: 3}, Segment{Start: 3, N: 2}))
 	assert.PanicsWithValue(t, "nn: Attention: segment 0 has 2 earlier rows and no cache", run(Segment{N: 3, Past: 2}))
 	small := &KV{NewMat(4, 4), NewMat(4, 4)}
 	assert.PanicsWithValue(t, "nn: Attention: segment 0 has 2+3 rows of 4, its cache is 4×4 and 4×4", run(Segment{N: 3, Past: 2, KV: small}))
 	assert.PanicsWithValue(t, "nn: AttentionBackward: segment 0 has a cache of 1 rows", func() {
-		AttentionBackward(c, q, k, k, q, q, k, k, []Segment{{N: 3, Past: 1, KV: small}}, 3, 1, 4)
+		AttentionBackward(c, cfg, q, k, k, q, q, k, k, []Segment{{N: 3, Past: 1, KV: small}})
 	})
 }
 
@@ -124,6 +168,7 @@ func TestAttentionPanics(t *testing.T) {
 // of E multiplications for each pair of a query and a key it sees.
 func BenchmarkAttention(b *testing.B) {
 	const heads, dHead = 12, 64
+	cfg := &AttentionConfig{NHeads: heads, NKVHeads: heads, DHead: dHead}
 	for _, tt := range []struct {
 		name string
 		segs []Segment
@@ -149,8 +194,8 @@ func BenchmarkAttention(b *testing.B) {
 					b.ReportMetric(float64(flops*pairs*heads*dHead)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 				})
 			}
-			run("forward", 4, func() { Attention(c, out, q, k, v, tt.segs, heads, heads, dHead) })
-			run("backward", 10, func() { AttentionBackward(c, dq, dk, dv, dout, q, k, v, tt.segs, heads, heads, dHead) })
+			run("forward", 4, func() { Attention(c, cfg, out, q, k, v, tt.segs) })
+			run("backward", 10, func() { AttentionBackward(c, cfg, dq, dk, dv, dout, q, k, v, tt.segs) })
 		}
 	}
 	for _, past := range []int{100, 1000} {
@@ -162,7 +207,7 @@ func BenchmarkAttention(b *testing.B) {
 			k, v := clone(q), clone(q)
 			segs := []Segment{{N: 1, Past: past, KV: kv}}
 			for b.Loop() {
-				Attention(c, out, q, k, v, segs, heads, heads, dHead)
+				Attention(c, cfg, out, q, k, v, segs)
 			}
 			b.ReportMetric(float64(4*(past+1)*heads*dHead)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 		})

@@ -13,16 +13,15 @@ const (
 
 // BlockConfig is what all blocks of a model share.
 type BlockConfig struct {
-	DModel   int // D
-	NHeads   int // H
-	NKVHeads int // K, divides H
-	DHead    int // E
-	DFF      int // F
-	Norm     NormKind
-	Eps      float32 // of the norms
-	Rope     *Rope   // nil: no rotary embedding
-	Parallel bool    // attention and feed-forward both read one norm (see Block)
-	FFN      FFNKind
+	AttentionConfig     // its window is that of local blocks
+	DModel          int // D
+	DFF             int // F
+	Norm            NormKind
+	Eps             float32 // of the norms
+	Rope            *Rope   // nil: no rotary embedding
+	LocalRope       *Rope   // of local blocks; nil: Rope
+	Parallel        bool    // attention and feed-forward both read one norm (see Block)
+	FFN             FFNKind
 }
 
 // Block is one layer of a transformer: its parameters, absent ones nil. Either QKV
@@ -38,6 +37,7 @@ type BlockConfig struct {
 //	n = AttnNorm(x)
 //	y = x + O(attn(n)) + ffn(n)
 type Block struct {
+	Local                        bool   // attends inside the window, with LocalRope
 	AttnNorm, AttnNormBias       *Param // [D]
 	QKV, QKVBias                 *Param // fused: [(H+2K)·E, D], [(H+2K)·E]
 	Q, QBias, K, KBias, V, VBias *Param // [H·E, D], [H·E]; [K·E, D], [K·E] twice
@@ -157,9 +157,10 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	} else {
 		project(c, st.n1, projection{q, b.Q, b.QBias}, projection{k, b.K, b.KBias}, projection{v, b.V, b.VBias})
 	}
-	RoPE(c, q, cfg.NHeads, cfg.DHead, pos, cfg.Rope)
-	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, cfg.Rope)
-	Attention(c, st.attn, q, k, v, segs, cfg.NHeads, cfg.NKVHeads, cfg.DHead)
+	att, rope := b.attention(cfg)
+	RoPE(c, q, cfg.NHeads, cfg.DHead, pos, rope)
+	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, rope)
+	Attention(c, att, st.attn, q, k, v, segs)
 
 	n2 := st.n1
 	if !cfg.Parallel {
@@ -178,6 +179,19 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 		project(c, n2, up)
 		GELU(c, st.act, st.up)
 	}
+}
+
+// attention returns how the block attends, and its rotary embedding.
+func (b *Block) attention(cfg *BlockConfig) (*AttentionConfig, *Rope) {
+	if !b.Local {
+		all := cfg.AttentionConfig
+		all.Window = 0
+		return &all, cfg.Rope
+	}
+	if cfg.LocalRope != nil {
+		return &cfg.AttentionConfig, cfg.LocalRope
+	}
+	return &cfg.AttentionConfig, cfg.Rope
 }
 
 // project adds O(attn) to h.
@@ -246,9 +260,10 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	c.zero(g.qkv)
 	q, k, v := cfg.split(st.qkv)
 	dq, dk, dv := cfg.split(g.qkv)
-	AttentionBackward(c, dq, dk, dv, g.attn, q, k, v, segs, cfg.NHeads, cfg.NKVHeads, cfg.DHead)
-	RoPEBackward(c, dk, cfg.NKVHeads, cfg.DHead, pos, cfg.Rope)
-	RoPEBackward(c, dq, cfg.NHeads, cfg.DHead, pos, cfg.Rope)
+	att, rope := b.attention(cfg)
+	AttentionBackward(c, att, dq, dk, dv, g.attn, q, k, v, segs)
+	RoPEBackward(c, dk, cfg.NKVHeads, cfg.DHead, pos, rope)
+	RoPEBackward(c, dq, cfg.NHeads, cfg.DHead, pos, rope)
 	// q, k, v = QKV(n1)
 	if b.QKV != nil {
 		affineBackward(c, g.n, g.qkv, st.n1, b.QKV, b.QKVBias, s, cfg.Parallel)

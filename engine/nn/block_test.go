@@ -19,26 +19,39 @@ var blockCases = []struct {
 	cfg           BlockConfig
 	fused, biases bool
 	normBias      bool
+	local         bool
 	rank          int
 }{
 	{name: "llama", cfg: BlockConfig{
-		NHeads: 4, NKVHeads: 2, DHead: 4, DFF: 11, Eps: 1e-5,
+		AttentionConfig: AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 4}, DFF: 11, Eps: 1e-5,
 		Rope: &Rope{Dim: 4, Base: 10000},
 	}},
 	{name: "llama with adapters", rank: 2, cfg: BlockConfig{
-		NHeads: 2, NKVHeads: 1, DHead: 4, DFF: 7, Eps: 1e-5,
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, DFF: 7, Eps: 1e-5,
 		Rope: &Rope{Dim: 4, Base: 500000, Factors: []float32{1, 4}},
 	}},
 	{name: "phi2", fused: true, biases: true, normBias: true, cfg: BlockConfig{
-		NHeads: 2, NKVHeads: 2, DHead: 6, DFF: 13, Eps: 1e-5, Norm: NormLayer, FFN: FFNGELU, Parallel: true,
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 2, DHead: 6}, DFF: 13, Eps: 1e-5, Norm: NormLayer, FFN: FFNGELU, Parallel: true,
 		Rope: &Rope{Dim: 4, Neox: true, Base: 10000},
 	}},
 	{name: "mixed", fused: true, biases: true, normBias: true, cfg: BlockConfig{
-		NHeads: 3, NKVHeads: 1, DHead: 2, DFF: 5, Eps: 1e-2, Norm: NormLayer, FFN: FFNSwiGLU,
+		AttentionConfig: AttentionConfig{NHeads: 3, NKVHeads: 1, DHead: 2}, DFF: 5, Eps: 1e-2, Norm: NormLayer, FFN: FFNSwiGLU,
 	}},
 	{name: "mixed parallel", biases: true, normBias: true, cfg: BlockConfig{
-		NHeads: 2, NKVHeads: 1, DHead: 4, DFF: 5, Eps: 1e-2, Norm: NormRMS, FFN: FFNSwiGLU, Parallel: true,
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, DFF: 5, Eps: 1e-2, Norm: NormRMS, FFN: FFNSwiGLU, Parallel: true,
 		Rope: &Rope{Dim: 4, Neox: true, Base: 10000, FreqScale: 0.5},
+	}},
+	{name: "local", local: true, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Scale: 0.4, Softcap: 1.5, Window: 2}, DFF: 5, Eps: 1e-2,
+		Rope: &Rope{Dim: 4, Neox: true, Base: 10000}, LocalRope: &Rope{Dim: 4, Neox: true, Base: 10},
+	}},
+	{name: "not local", cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Window: 2}, DFF: 5, Eps: 1e-2,
+		Rope: &Rope{Dim: 4, Neox: true, Base: 10000}, LocalRope: &Rope{Dim: 4, Neox: true, Base: 10},
+	}},
+	{name: "local with the one RoPE", local: true, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Window: 2}, DFF: 5, Eps: 1e-2,
+		Rope: &Rope{Dim: 4, Neox: true, Base: 10000},
 	}},
 }
 
@@ -117,6 +130,7 @@ func refBlock[N ref.Number](b *Block, vals map[*Param][]N) *ref.Block[N] {
 		return g
 	}
 	return &ref.Block[N]{
+		Local:    b.Local,
 		AttnNorm: gain(b.AttnNorm, b.AttnNormBias), FFNNorm: gain(b.FFNNorm, b.FFNNormBias),
 		QKV: affine(b.QKV, b.QKVBias),
 		Q:   affine(b.Q, b.QBias), K: affine(b.K, b.KBias), V: affine(b.V, b.VBias),
@@ -126,18 +140,23 @@ func refBlock[N ref.Number](b *Block, vals map[*Param][]N) *ref.Block[N] {
 }
 
 func refConfig(cfg *BlockConfig) *ref.Config {
-	out := &ref.Config{
-		NHeads: cfg.NHeads, NKVHeads: cfg.NKVHeads, LayerNorm: cfg.Norm == NormLayer,
+	return &ref.Config{
+		AttentionConfig: refAttention(cfg.AttentionConfig), LayerNorm: cfg.Norm == NormLayer,
 		Eps: float64(cfg.Eps), Parallel: cfg.Parallel, GELU: cfg.FFN == FFNGELU,
+		Rope: refRope(cfg.Rope), LocalRope: refRope(cfg.LocalRope),
 	}
-	if r := cfg.Rope; r != nil {
-		out.Rope = &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale}
-		if r.FreqScale == 0 {
-			out.Rope.FreqScale = 1
-		}
-		if r.Factors != nil {
-			out.Rope.Factors = f64(r.Factors)
-		}
+}
+
+func refRope(r *Rope) *ref.Rope {
+	if r == nil {
+		return nil
+	}
+	out := &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale}
+	if r.FreqScale == 0 {
+		out.FreqScale = 1
+	}
+	if r.Factors != nil {
+		out.Factors = f64(r.Factors)
 	}
 	return out
 }
@@ -160,6 +179,7 @@ func TestBlock(t *testing.T) {
 			cfg := tt.cfg
 			cfg.DModel = d
 			b := newBlock(d, cfg, tt.fused, tt.biases, tt.normBias, tt.rank)
+			b.Local = tt.local
 			starts := []int{0, 3, 4, 8}
 			rows, pos, segs := 8, positions(starts), segments(starts)
 			rng := newRand(15)
@@ -226,6 +246,7 @@ func TestBlockCache(t *testing.T) {
 			cfg := tt.cfg
 			cfg.DModel = d
 			b := newBlock(d, cfg, tt.fused, tt.biases, tt.normBias, tt.rank)
+			b.Local = tt.local
 			starts := []int{0, 3, 10}
 			rng := newRand(16)
 			x := randMat(rng, 10, d)
@@ -256,6 +277,7 @@ func TestBlockWorkers(t *testing.T) {
 			cfg := tt.cfg
 			cfg.DModel, cfg.DHead, cfg.DFF = 64, 16, 96
 			b := newBlock(64, cfg, tt.fused, tt.biases, tt.normBias, tt.rank)
+			b.Local = tt.local
 			starts := []int{0, 100, 107, 300}
 			pos, segs := positions(starts), segments(starts)
 			rng := newRand(17)
@@ -307,7 +329,7 @@ func TestBlockPanics(t *testing.T) {
 func BenchmarkBlock(b *testing.B) {
 	for _, d := range []int{192, 768} {
 		for _, arch := range []string{"llama", "phi2"} {
-			cfg := BlockConfig{DModel: d, NHeads: d / 64, NKVHeads: d / 64, DHead: 64, DFF: 4 * d, Eps: 1e-5, Rope: &Rope{Dim: 64, Base: 10000}}
+			cfg := BlockConfig{AttentionConfig: AttentionConfig{NHeads: d / 64, NKVHeads: d / 64, DHead: 64}, DModel: d, DFF: 4 * d, Eps: 1e-5, Rope: &Rope{Dim: 64, Base: 10000}}
 			blk := newBlock(d, cfg, false, false, false, 0)
 			macs := 4*d*d + 3*d*cfg.DFF
 			if arch == "phi2" {

@@ -151,26 +151,46 @@ func Softmax[N Number](x []N) []N {
 	return y
 }
 
-// Attention returns causal attention of nHeads query heads on nKVHeads key/value
-// heads. starts holds the first row of each sequence and, last, the number of rows.
-func Attention[N Number](q, k, v Mat[N], starts []int, nHeads, nKVHeads int) Mat[N] {
+// AttentionConfig says how rows attend to each other.
+type AttentionConfig struct {
+	NHeads, NKVHeads int
+	Scale            float64 // of the scores; 0: 1/√(width of a head)
+	Softcap          float64 // c > 0: a score s becomes c·tanh(s/c)
+	Window           int     // w > 0: row i sees the rows j with i−w < j ≤ i
+}
+
+// Attention returns causal attention. starts holds the first row of each sequence
+// and, last, the number of rows.
+func Attention[N Number](a AttentionConfig, q, k, v Mat[N], starts []int) Mat[N] {
 	out := NewMat[N](len(q), len(q[0]))
-	dHead := len(q[0]) / nHeads
+	dHead := len(q[0]) / a.NHeads
+	scale := a.Scale
+	if scale == 0 {
+		scale = 1 / math.Sqrt(float64(dHead))
+	}
 	for n := range len(starts) - 1 {
 		for i := starts[n]; i < starts[n+1]; i++ {
-			for h := range nHeads {
-				g := h * nKVHeads / nHeads
+			first := starts[n]
+			if a.Window > 0 {
+				first = max(first, i-a.Window+1)
+			}
+			for h := range a.NHeads {
+				g := h * a.NKVHeads / a.NHeads
 				var s []N
-				for j := starts[n]; j <= i; j++ {
+				for j := first; j <= i; j++ {
 					var dot N
 					for e := range dHead {
 						dot += q[i][h*dHead+e] * k[j][g*dHead+e]
 					}
-					s = append(s, dot/Const[N](math.Sqrt(float64(dHead))))
+					dot *= Const[N](scale)
+					if a.Softcap > 0 {
+						dot = Const[N](a.Softcap) * tanh(dot/Const[N](a.Softcap))
+					}
+					s = append(s, dot)
 				}
 				for j, p := range Softmax(s) {
 					for e := range dHead {
-						out[i][h*dHead+e] += p * v[starts[n]+j][g*dHead+e]
+						out[i][h*dHead+e] += p * v[first+j][g*dHead+e]
 					}
 				}
 			}

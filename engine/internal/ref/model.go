@@ -2,12 +2,13 @@ package ref
 
 // Config is the shape of a model.
 type Config struct {
-	NHeads, NKVHeads int
-	LayerNorm        bool // LayerNorm; else RMSNorm
-	Eps              float64
-	Rope             *Rope // nil: none
-	Parallel         bool  // y = x + attn(n) + ffn(n); else one after the other
-	GELU             bool  // Down(gelu(Up n)); else Down(silu(Gate n)∘Up n)
+	AttentionConfig      // its window is that of local blocks
+	LayerNorm       bool // LayerNorm; else RMSNorm
+	Eps             float64
+	Rope            *Rope // nil: none
+	LocalRope       *Rope // of local blocks; nil: Rope
+	Parallel        bool  // y = x + attn(n) + ffn(n); else one after the other
+	GELU            bool  // Down(gelu(Up n)); else Down(silu(Gate n)∘Up n)
 }
 
 // Affine is a weight [N,K] and its bias, nil for none.
@@ -33,6 +34,7 @@ func (g Gain[N]) Of(cfg *Config, x Mat[N]) Mat[N] {
 // Block is one layer. QKV, if it has a weight, stands for Q, K and V below each
 // other.
 type Block[N Number] struct {
+	Local          bool // attends inside the window, with LocalRope
 	AttnNorm       Gain[N]
 	QKV            Affine[N]
 	Q, K, V, O     Affine[N]
@@ -60,11 +62,17 @@ func (b *Block[N]) attention(cfg *Config, n Mat[N], pos []int32, starts []int) M
 	} else {
 		q, k, v = b.Q.Of(n), b.K.Of(n), b.V.Of(n)
 	}
-	if cfg.Rope != nil {
-		q = RoPE(q, cfg.NHeads, pos, *cfg.Rope)
-		k = RoPE(k, cfg.NKVHeads, pos, *cfg.Rope)
+	att, rope := cfg.AttentionConfig, cfg.Rope
+	if !b.Local {
+		att.Window = 0
+	} else if cfg.LocalRope != nil {
+		rope = cfg.LocalRope
 	}
-	return b.O.Of(Attention(q, k, v, starts, cfg.NHeads, cfg.NKVHeads))
+	if rope != nil {
+		q = RoPE(q, cfg.NHeads, pos, *rope)
+		k = RoPE(k, cfg.NKVHeads, pos, *rope)
+	}
+	return b.O.Of(Attention(att, q, k, v, starts))
 }
 
 func (b *Block[N]) ffn(cfg *Config, n Mat[N]) Mat[N] {

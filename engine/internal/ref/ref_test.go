@@ -78,11 +78,21 @@ func TestAttentionByHand(t *testing.T) {
 	q := Mat[float64]{{5, 6}, {1, 0}, {0, 0}, {0, 0}}
 	k := Mat[float64]{{0}, {math.Log(3)}, {9}, {9}}
 	v := Mat[float64]{{4}, {8}, {1}, {3}}
-	got := Attention(q, k, v, []int{0, 2, 4}, 2, 1)
+	got := Attention(AttentionConfig{NHeads: 2, NKVHeads: 1}, q, k, v, []int{0, 2, 4})
 	want := Mat[float64]{{4, 4}, {7, 6}, {1, 1}, {2, 2}}
 	for i := range want {
 		assert.InDeltaSlice(t, want[i], got[i], 1e-12, "row %d", i)
 	}
+
+	// One head: scores 2·3·atanh(½) capped at 3·tanh(2·atanh(½)) = 3·4/5, and 0.
+	a := AttentionConfig{NHeads: 1, NKVHeads: 1, Scale: 2, Softcap: 3}
+	q, k, v = Mat[float64]{{0}, {3}}, Mat[float64]{{0}, {math.Atanh(0.5)}}, Mat[float64]{{0}, {1}}
+	assert.InDelta(t, 1/(1+math.Exp(-3*0.8)), Attention(a, q, k, v, []int{0, 2})[1][0], 1e-12)
+
+	// Equal scores in a window of 2 rows, cut off at the sequence's first row.
+	ones := Mat[float64]{{0}, {0}, {0}, {0}}
+	got = Attention(AttentionConfig{NHeads: 1, NKVHeads: 1, Window: 2}, ones, ones, Mat[float64]{{1}, {3}, {7}, {9}}, []int{0, 3, 4})
+	assert.Equal(t, Mat[float64]{{1}, {2}, {5}, {9}}, got)
 }
 
 func model[N Number](cfg Config, tied bool, xs []N) *Model[N] {
@@ -119,8 +129,8 @@ func model[N Number](cfg Config, tied bool, xs []N) *Model[N] {
 // differences as far as these go.
 func TestModel(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"llama": {NHeads: 2, NKVHeads: 1, Eps: 1e-2, Rope: &Rope{Dim: 2, Base: 100, FreqScale: 1}},
-		"phi2":  {NHeads: 2, NKVHeads: 1, Eps: 1e-2, Rope: &Rope{Dim: 2, Base: 100, FreqScale: 1, Neox: true}, LayerNorm: true, Parallel: true, GELU: true},
+		"llama": {AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1}, Eps: 1e-2, Rope: &Rope{Dim: 2, Base: 100, FreqScale: 1}},
+		"phi2":  {AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1}, Eps: 1e-2, Rope: &Rope{Dim: 2, Base: 100, FreqScale: 1, Neox: true}, LayerNorm: true, Parallel: true, GELU: true},
 	} {
 		for _, tied := range []bool{false, true} {
 			x := random(rand.New(rand.NewPCG(1, 1)), 400)
