@@ -14,6 +14,9 @@ const (
 	F32  TensorType = 0
 	F16  TensorType = 1
 	Q4_0 TensorType = 2
+	Q4_1 TensorType = 3
+	Q5_0 TensorType = 6
+	Q5_1 TensorType = 7
 	Q8_0 TensorType = 8
 	BF16 TensorType = 30
 )
@@ -36,9 +39,9 @@ var tensorTypes = map[TensorType]typeInfo{
 	F32:  {"F32", 1, 4, []word{{0, 4, 1}}},
 	F16:  {"F16", 1, 2, []word{{0, 2, 1}}},
 	Q4_0: {"Q4_0", 32, 18, []word{{0, 2, 1}}},
-	3:    {"Q4_1", 32, 20, []word{{0, 2, 2}}},
-	6:    {"Q5_0", 32, 22, []word{{0, 2, 1}}},
-	7:    {"Q5_1", 32, 24, []word{{0, 2, 2}}},
+	Q4_1: {"Q4_1", 32, 20, []word{{0, 2, 2}}},
+	Q5_0: {"Q5_0", 32, 22, []word{{0, 2, 1}}},
+	Q5_1: {"Q5_1", 32, 24, []word{{0, 2, 2}}},
 	Q8_0: {"Q8_0", 32, 34, []word{{0, 2, 1}}},
 	9:    {"Q8_1", 32, 36, []word{{0, 2, 2}}},
 	10:   {"Q2_K", 256, 84, []word{{80, 2, 2}}},

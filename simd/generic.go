@@ -26,10 +26,7 @@ var generic = Kernels{
 	RoundBF16:      roundBF16Generic,
 	StochasticBF16: stochasticBF16Generic,
 	ToInt8:         toInt8Generic,
-	F16:            f16Generic,
-	BF16:           bf16Generic,
-	Q8_0:           q8_0Generic,
-	Q4_0:           q4_0Generic,
+	Weights:        weightsGeneric,
 	Transpose:      transposeGeneric,
 	Tile: Tile{
 		MR: 4, NR: 4,

@@ -60,8 +60,8 @@ type Kernels struct {
 	// Where m < 2⁻¹⁰⁰, d and q are 0; where a number is NaN or infinite, d is one of these
 	// and q is 0. All sets give the same bits (but for those of NaN).
 	ToInt8 func(q []int8, d []float32, s []int32, x []float32)
-	// F16, BF16, Q8_0 and Q4_0 are the types of packed weights.
-	F16, BF16, Q8_0, Q4_0 Packed
+	// Weights are the types of packed weights.
+	Weights
 	// Transpose sets dst[j*ldd+i] = src[i*lds+j] for i < rows and j < cols.
 	Transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	// Tile is the micro-kernel of the matrix products.

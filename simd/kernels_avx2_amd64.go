@@ -27,10 +27,7 @@ var avx2 = Kernels{
 	RoundBF16:      roundBF16Vector,
 	StochasticBF16: stochasticBF16Vector,
 	ToInt8:         toInt8Vector,
-	F16:            f16AVX2,
-	BF16:           bf16AVX2,
-	Q8_0:           q8_0AVX2,
-	Q4_0:           q4_0AVX2,
+	Weights:        weightsAVX2,
 	Transpose:      transposeVector,
 	Tile: Tile{
 		MR: 6, NR: 16,

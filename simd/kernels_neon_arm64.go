@@ -26,10 +26,7 @@ var neon = Kernels{
 	RoundBF16:      roundBF16Vector,
 	StochasticBF16: stochasticBF16Vector,
 	ToInt8:         toInt8Vector,
-	F16:            f16NEON,
-	BF16:           bf16NEON,
-	Q8_0:           q8_0NEON,
-	Q4_0:           q4_0NEON,
+	Weights:        weightsNEON,
 	Transpose:      transposeVector,
 	Tile: Tile{
 		MR: 6, NR: 16,

@@ -7,6 +7,16 @@ import "unsafe"
 // first returns a pointer to the first element of x, which may be empty.
 func first[T any](x []T) *T { return unsafe.SliceData(x) }
 
+// weightsNEON has assembly for some types.
+var weightsNEON = func() Weights {
+	w := weightsGeneric
+	w.F16 = f16NEON
+	w.BF16 = bf16NEON
+	w.Q8_0 = q8_0NEON
+	w.Q4_0 = q4_0NEON
+	return w
+}()
+
 var f16NEON = Packed{
 	BlockLen: 1, BlockBytes: 2,
 	Unpack:  unpack16Vector("F16", unpackF16NEON, unpackF16Generic),

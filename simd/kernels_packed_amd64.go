@@ -8,6 +8,16 @@ import "unsafe"
 // groups of rows; the functions here check lengths, cut long work, and leave the
 // rest to the portable loops, which give the same bits.
 
+// weightsAVX2 has assembly for some types.
+var weightsAVX2 = func() Weights {
+	w := weightsGeneric
+	w.F16 = f16AVX2
+	w.BF16 = bf16AVX2
+	w.Q8_0 = q8_0AVX2
+	w.Q4_0 = q4_0AVX2
+	return w
+}()
+
 var f16AVX2 = Packed{
 	BlockLen: 1, BlockBytes: 2,
 	Unpack:  unpack16Vector("F16", unpackF16AVX2, unpackF16Generic),

@@ -9,8 +9,9 @@ import (
 // in a GGUF file (package quant describes the types). Rows of a matrix follow each
 // other without a gap; a row is a whole number of blocks.
 //
-// A type of one element a block (F16, BF16) has DotRows, and its products are float32 ones.
-// A type of blocks with a scale (Q8_0, Q4_0) has DotInt8 and Tile, and its
+// The products of a type are float32 ones, by DotRows where it has one (F16, BF16), else of
+// rows that are unpacked. A type of small integers with a scale (Q8_0, Q4_0) has
+// DotInt8 and Tile too, and its
 // products with activations of 8 bits ([Int8]) are defined to the last bit: with
 // isum the exact sum of a block's integer products, dw and dx the scales of the
 // blocks of weights and activations,
@@ -28,7 +29,7 @@ type Packed struct {
 	Unpack func(dst []float32, src []byte)
 	// DotRows sets out[i] = Σ_j w[i,j]·x[j] for the len(out) rows of len(x) elements in w.
 	// The order of the sum is the set's, as with Kernels.DotRows; a row does not depend
-	// on the rows beside it.
+	// on the rows beside it. It may be nil.
 	DotRows func(out, x []float32, w []byte)
 	// DotInt8 sets y[i*ldy+j], for i < x.Rows ≤ FewRows and j < n, to the product of
 	// row i of x and row j of w. w has n rows of x.Cols elements.
@@ -62,6 +63,16 @@ func checkUnpack(name string, n, blockLen, b, blockBytes int) {
 	if n%blockLen != 0 || n/blockLen*blockBytes != b {
 		panic(fmt.Sprintf("simd: %s: %d elements and %d bytes", name, n, b))
 	}
+}
+
+// blocksOf returns a type that unpack writes to y block by block.
+func blocksOf(name string, blockLen, blockBytes int, unpack func(y []float32, block []byte)) Packed {
+	return Packed{BlockLen: blockLen, BlockBytes: blockBytes, Unpack: func(dst []float32, src []byte) {
+		checkUnpack(name, len(dst), blockLen, len(src), blockBytes)
+		for ; len(dst) > 0; dst, src = dst[blockLen:], src[blockBytes:] {
+			unpack(dst[:blockLen], src[:blockBytes])
+		}
+	}}
 }
 
 // checkDotRows panics unless w holds count rows of n elements of size bytes.
@@ -190,7 +201,8 @@ var fews = sync.Pool{New: func() any {
 
 // MulFew computes products of few rows, x[i*ldx+j] for i < rows and j < cols, in one
 // parallel section. Each row of weights is read from memory once, as it lies. The
-// element of a product is a DotRows, of the set or of the packed type, which has one.
+// element of a product is a DotRows: of the packed type, if it has one, else of the set,
+// with the row as numbers, or unpacked.
 func (k *Kernels) MulFew(par For, x []float32, ldx, rows, cols int, ps []Product) {
 	f := fews.Get().(*few)
 	defer fews.Put(f)
@@ -209,6 +221,10 @@ func (f *few) product(p *Product, task int) {
 	j, count := task*per, min(per, p.N-task*per)
 	s := scratchPool.Get().(*gemmScratch)
 	defer scratchPool.Put(s)
+	if p.Packed != nil && p.Packed.DotRows == nil {
+		f.unpacked(s, p, j, count)
+		return
+	}
 	for i := range f.rows {
 		x, y := f.x[i*f.ldx:i*f.ldx+f.cols], p.Y[i*p.LDY+j:i*p.LDY+j+count]
 		out := y
@@ -223,6 +239,25 @@ func (f *few) product(p *Product, task int) {
 		}
 		if p.Add {
 			set(y, out, true)
+		}
+	}
+}
+
+// fewUnpacked is how many rows of weights are unpacked together: as many as a DotRows
+// multiplies at a time.
+const fewUnpacked = 4
+
+// unpacked is a task of weights j…j+count without a DotRows, which are unpacked once for all rows of x.
+func (f *few) unpacked(s *gemmScratch, p *Product, j, count int) {
+	size := f.cols / p.Packed.BlockLen * p.Packed.BlockBytes
+	buf := s.take(fewUnpacked * (f.cols + 1))
+	w, out := buf[:fewUnpacked*f.cols], buf[fewUnpacked*f.cols:]
+	for end := j + count; j < end; j += fewUnpacked {
+		n := min(fewUnpacked, end-j)
+		p.Packed.Unpack(w[:n*f.cols], p.Bytes[j*size:(j+n)*size])
+		for i := range f.rows {
+			f.k.DotRows(out[:n], f.x[i*f.ldx:i*f.ldx+f.cols], w, f.cols)
+			set(p.Y[i*p.LDY+j:i*p.LDY+j+n], out, p.Add)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -14,16 +15,20 @@ import (
 	"github.com/guardcpu/guardcpu/simd/simdtest"
 )
 
-// packedTypes are the types of packed weights.
-var packedTypes = []struct {
+// packedType is a type of packed weights, a field of simd.Weights.
+type packedType struct {
 	name string
 	of   func(k *simd.Kernels) *simd.Packed
-}{
-	{"F16", func(k *simd.Kernels) *simd.Packed { return &k.F16 }},
-	{"BF16", func(k *simd.Kernels) *simd.Packed { return &k.BF16 }},
-	{"Q8_0", func(k *simd.Kernels) *simd.Packed { return &k.Q8_0 }},
-	{"Q4_0", func(k *simd.Kernels) *simd.Packed { return &k.Q4_0 }},
 }
+
+var packedTypes = func() (all []packedType) {
+	for i, f := range reflect.VisibleFields(reflect.TypeFor[simd.Weights]()) {
+		all = append(all, packedType{f.Name, func(k *simd.Kernels) *simd.Packed {
+			return reflect.ValueOf(&k.Weights).Elem().Field(i).Addr().Interface().(*simd.Packed)
+		}})
+	}
+	return all
+}()
 
 // eachPacked runs f for every type and set; want is the type in the portable set.
 func eachPacked(t *testing.T, f func(t *testing.T, k *simd.Kernels, p, want *simd.Packed)) {
@@ -109,7 +114,6 @@ func TestUnpackIsExact(t *testing.T) {
 func TestDotRowsPacked(t *testing.T) {
 	eachPacked(t, func(t *testing.T, k *simd.Kernels, p, _ *simd.Packed) {
 		if p.DotRows == nil {
-			require.NotNil(t, p.DotInt8)
 			return
 		}
 		rng := rand.New(rand.NewPCG(2, 1))
@@ -436,6 +440,31 @@ func TestMulFew(t *testing.T) {
 		w, y := make([]float32, 12), make([]float32, 6)
 		for _, p := range []simd.Product{{Y: y, LDY: 3, N: 3, F32: w[1:]}, {Y: y, LDY: 2, N: 3, F32: w}, {Y: y[1:], LDY: 3, N: 3, F32: w}, {Y: y, LDY: 3, N: 3, Packed: &k.F16, Bytes: make([]byte, 23)}} {
 			require.Panics(t, func() { k.MulFew(nil, w[:8], 4, 2, 4, []simd.Product{p}) })
+		}
+	})
+}
+
+// Rows of a type without a DotRows are unpacked and multiplied as those of numbers.
+func TestMulFewUnpacks(t *testing.T) {
+	eachPacked(t, func(t *testing.T, k *simd.Kernels, p, _ *simd.Packed) {
+		if p.DotRows != nil {
+			return
+		}
+		rng := rand.New(rand.NewPCG(6, 1))
+		for _, shape := range [][3]int{{1, 40, 3}, {2, 7, 1}, {3, 1, 2}, {8, 30, 9}, {1, 4, 200}, {0, 5, 1}, {2, 5, 0}, {2, 0, 1}} {
+			rows, n, cols := shape[0], shape[1], shape[2]*p.BlockLen
+			x, w := make([]float32, rows*cols), weights(rng, p, n*shape[2], true)
+			simdtest.Fill(rng, x)
+			numbers := make([]float32, n*cols)
+			p.Unpack(numbers, w)
+			for _, add := range []bool{false, true} {
+				y := simdtest.Guarded(rng, rows*n)
+				want := slices.Clone(y.X)
+				k.MulFew(nil, x, cols, rows, cols, []simd.Product{{Y: want, LDY: n, N: n, Add: add, F32: numbers}})
+				k.MulFew(workers(3), x, cols, rows, cols, []simd.Product{{Y: y.X, LDY: n, N: n, Add: add, Packed: p, Bytes: w}})
+				sameOrNaN(t, want, y.X, shape, " add ", add)
+				y.Check(t)
+			}
 		}
 	})
 }

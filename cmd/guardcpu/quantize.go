@@ -128,7 +128,7 @@ type quantizeResult struct {
 }
 
 // fileTypes are the values of general.file_type (llama.cpp's llama_ftype): what most matrices are.
-var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
+var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
 
 func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan) (*quantizeResult, error) {
 	k, err := simd.Select()

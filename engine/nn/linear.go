@@ -11,8 +11,8 @@ import (
 //	y = x·(W + s·B·A)ᵀ = x·Wᵀ + s·(x·Aᵀ)·Bᵀ
 //
 // x is [T,Cols], y is [T,Rows], p is W [Rows,Cols]: its float32 master if it has
-// one, else the stored weight. Few rows are multiplied with weights of 16 bits as they lie;
-// others are unpacked while the product packs its panels. With c.Int8 set, x is
+// one, else the stored weight. Few rows are multiplied with weights that have no 8-bit
+// product as they lie; others are unpacked while the product packs its panels. With c.Int8 set, x is
 // rounded to 8 bits for the product with stored blocks of small integers ([simd.Int8]).
 // y must not overlap x. It panics if the shapes disagree.
 func Linear(c *Ctx, y, x Mat, p *Param) { linear(c, y, x, p, false) }
@@ -71,7 +71,7 @@ func (j *products) run(c *Ctx, x Mat, ps []projection, add bool) {
 		switch k := product.Packed; {
 		case k != nil && k.DotInt8 != nil && c.Int8:
 			j.int8 = append(j.int8, product)
-		case few && (k != nil && k.DotRows != nil && x.Rows <= fewPacked || product.F32 != nil && x.Rows <= fewRows):
+		case few && (k != nil && (k.DotRows != nil || k.DotInt8 == nil) && x.Rows <= fewPacked || product.F32 != nil && x.Rows <= fewRows):
 			j.few = append(j.few, product)
 		default:
 			c.Gemm(p.y.Data, p.y.Stride, x.Rows, p.w.Rows, p.w.Cols, operand(x), p.w.operand(c, true), add)
@@ -103,8 +103,8 @@ func (j *products) run(c *Ctx, x Mat, ps []projection, add bool) {
 	}
 }
 
-// fewPacked is how many rows are multiplied with weights of 16 bits without unpacking
-// them into panels.
+// fewPacked is how many rows are multiplied with packed weights without unpacking them
+// into panels.
 const fewPacked = 8
 
 // LinearBackward adds the gradient of the input of y = x·(W + s·B·A)ᵀ,

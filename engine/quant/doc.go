@@ -6,22 +6,27 @@
 //	F16    1      2      IEEE 754 binary16                      nearest, halves to even          2⁻¹¹·|x|, at least 2⁻²⁵
 //	BF16   1      2      upper half of a float32                nearest, halves to even          2⁻⁸·|x|, at least 2⁻¹³⁴
 //	Q8_0   32     34     d·q, d binary16, q int8                d = m/127, q = round(x/d)        d/2 + 127·δ
+//	Q5_1   32     24     d·q + n, d, n binary16, q 5 bits       d = r/31, q = ⌊(x-n)/d + ½⌋      d/2 + 31·δ + ν
+//	Q5_0   32     22     d·(q-16), d binary16, q 5 bits         d = x*/-16, q = ⌊x/d + 16½⌋      |d| + 16·δ
+//	Q4_1   32     20     d·q + n, d, n binary16, q 4 bits       d = r/15, q = ⌊(x-n)/d + ½⌋      d/2 + 15·δ + ν
 //	Q4_0   32     18     d·(q-8), d binary16, q 4 bits          d = x*/-8, q = ⌊x/d + 8½⌋        |d| + 8·δ
 //
-// m is the largest |x| of the block, x* the first x with |x| = m, and δ what d
-// loses when it is rounded to binary16: 2⁻¹¹·|d|, at least 2⁻²⁵. Where Q4_0 rounds
-// to a q within 0…15 its error is |d|/2 + 8·δ; only the far end from x*, where q
-// would be 16, has up to |d|. Numbers are little-endian whatever the machine.
+// m is the largest |x| of the block, x* the first x with |x| = m, n the smallest x and
+// r the largest less n; δ is what d loses when it is rounded to binary16: 2⁻¹¹·|d|, at
+// least 2⁻²⁵, and ν what n loses, and 2⁻²³·m. Where Q4_0 rounds
+// to a q within 0…15 (Q5_0: 0…31) its error is |d|/2 + 8·δ; only the far end from x*,
+// where q would be 16, has up to |d|. Numbers are little-endian whatever the machine.
 //
 // # Invariants
 //
 //   - Unpack gives the float32 that ggml gives, bit for bit, and Pack the bytes of
-//     ggml's reference quantizer (quantize_row_q8_0_ref, quantize_row_q4_0_ref,
-//     which llama-quantize uses without an importance matrix): a test packs a
-//     published model anew and compares with llama-quantize's files.
+//     ggml's reference quantizer (quantize_row_*_ref, which llama-quantize uses
+//     without an importance matrix): a test packs a published model anew and
+//     compares with llama-quantize's files.
 //   - Pack takes no value it cannot give back as a finite number within the error
 //     above: NaN, infinities and overflow are errors with index and value.
-//   - Packing what was unpacked from a packed row changes nothing.
+//   - Packing what was unpacked from a packed row changes nothing, unless the type
+//     has a minimum.
 //   - Any part of a row unpacks to what the whole row has there.
 //
 // Sources: ggml-quants.c, ggml-impl.h (GGML_FP16_TO_FP32, GGML_FP32_TO_BF16) and

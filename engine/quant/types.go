@@ -34,6 +34,9 @@ var Types = []*Type{
 	{"F16", gguf.F16, 1, 2, func(k *simd.Kernels) *simd.Packed { return &k.F16 }, packF16},
 	{"BF16", gguf.BF16, 1, 2, func(k *simd.Kernels) *simd.Packed { return &k.BF16 }, packBF16},
 	{"Q8_0", gguf.Q8_0, 32, 34, func(k *simd.Kernels) *simd.Packed { return &k.Q8_0 }, packQ8_0},
+	{"Q5_1", gguf.Q5_1, 32, 24, func(k *simd.Kernels) *simd.Packed { return &k.Q5_1 }, packQ5_1},
+	{"Q5_0", gguf.Q5_0, 32, 22, func(k *simd.Kernels) *simd.Packed { return &k.Q5_0 }, packQ5_0},
+	{"Q4_1", gguf.Q4_1, 32, 20, func(k *simd.Kernels) *simd.Packed { return &k.Q4_1 }, packQ4_1},
 	{"Q4_0", gguf.Q4_0, 32, 18, func(k *simd.Kernels) *simd.Packed { return &k.Q4_0 }, packQ4_0},
 }
 

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/guardcpu/guardcpu/simd"
@@ -47,14 +49,29 @@ func TestTypes(t *testing.T) {
 	q, err := ByName("q8_0")
 	assert.NoError(t, err)
 	assert.Equal(t, "Q8_0", q.Name)
-	_, err = ByName("Q4_K")
-	assert.EqualError(t, err, `quant: weight type "Q4_K" is not supported; there are F32, F16, BF16, Q8_0, Q4_0`)
-	_, err = ByGGUF(12)
-	assert.EqualError(t, err, `quant: weight type Q4_K is not supported; there are F32, F16, BF16, Q8_0, Q4_0`)
+	var names []string
+	for _, typ := range Types {
+		names = append(names, typ.Name)
+	}
+	known := " is not supported; there are " + strings.Join(names, ", ")
+	_, err = ByName("I8")
+	assert.EqualError(t, err, `quant: weight type "I8"`+known)
+	_, err = ByGGUF(24)
+	assert.EqualError(t, err, "quant: weight type I8"+known)
 	_, err = ByGGUF(99)
-	assert.EqualError(t, err, `quant: weight type type 99 is not supported; there are F32, F16, BF16, Q8_0, Q4_0`)
+	assert.EqualError(t, err, "quant: weight type type 99"+known)
 	assert.PanicsWithValue(t, "quant: Q8_0: a row of 33 elements, want a multiple of 32", func() { q.RowBytes(33) })
 	assert.PanicsWithValue(t, "quant: Q8_0: a row of 0 elements, want a multiple of 32", func() { q.RowBytes(0) })
+}
+
+// Every type of packed weights that simd has is in the table, and found by its own name.
+func TestTypesHaveAllKernels(t *testing.T) {
+	for i, f := range reflect.VisibleFields(reflect.TypeFor[simd.Weights]()) {
+		typ, err := ByName(f.Name)
+		require.NoError(t, err)
+		assert.Same(t, reflect.ValueOf(&kernels.Weights).Elem().Field(i).Addr().Interface(), typ.Kernels(kernels), f.Name)
+	}
+	assert.Equal(t, len(Types)-1, reflect.TypeFor[simd.Weights]().NumField())
 }
 
 // sample returns n numbers of the given scale: most of a bell curve, some zero,
@@ -85,17 +102,30 @@ var Bounds = map[string]func(block []float32, i int) float64{
 		d := maxAbs(x) / 127
 		return d/2 + 127*lossF16(d)
 	},
-	"Q4_0": func(x []float32, i int) float64 {
-		m := maxAbs(x)
-		d := m / -8
-		if s := slices.IndexFunc(x, func(v float32) bool { return math.Abs(float64(v)) == m }); x[s] < 0 {
-			d = -d
-		}
-		if float64(x[i])/d >= 7.5 { // would be q = 16
-			return math.Abs(d) + 8*lossF16(d)
-		}
-		return math.Abs(d)/2 + 8*lossF16(d)
-	},
+	"Q4_0": func(x []float32, i int) float64 { return symmetric(x, i, 8) },
+	"Q5_0": func(x []float32, i int) float64 { return symmetric(x, i, 16) },
+	"Q4_1": func(x []float32, _ int) float64 { return withMinimum(x, 15) },
+	"Q5_1": func(x []float32, _ int) float64 { return withMinimum(x, 31) },
+}
+
+// symmetric is the bound of x = d·(q-n), q < 2n, with d = x*/-n.
+func symmetric(x []float32, i int, n float64) float64 {
+	m := maxAbs(x)
+	d := m / -n
+	if s := slices.IndexFunc(x, func(v float32) bool { return math.Abs(float64(v)) == m }); x[s] < 0 {
+		d = -d
+	}
+	if float64(x[i])/d >= n-0.5 { // would be q = 2n
+		return math.Abs(d) + n*lossF16(d)
+	}
+	return math.Abs(d)/2 + n*lossF16(d)
+}
+
+// withMinimum is the bound of x = d·q + m, q ≤ n; the differences from m are rounded to float32.
+func withMinimum(x []float32, n float64) float64 {
+	m := float64(slices.Min(x))
+	d := (float64(slices.Max(x)) - m) / n
+	return d/2 + n*lossF16(d) + lossF16(m) + 2*0x1p-24*maxAbs(x)
 }
 
 func maxAbs(x []float32) (m float64) {
@@ -126,9 +156,15 @@ func TestPackUnpackError(t *testing.T) {
 	})
 }
 
+// idempotent are the types whose blocks stay as they are when they are unpacked and packed.
+var idempotent = []string{"F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0"}
+
 // Packing what was unpacked from a packed row gives the same bytes.
 func TestPackIsIdempotent(t *testing.T) {
 	eachType(t, func(t *testing.T, typ *Type) {
+		if !slices.Contains(idempotent, typ.Name) {
+			return
+		}
 		rng := rand.New(rand.NewPCG(2, 1))
 		for _, scale := range []float64{0, 1e-3, 0.02, 1, 300} {
 			x := sample(rng, 64*typ.BlockLen, scale)
@@ -165,6 +201,14 @@ func TestPackByHand(t *testing.T) {
 		// x* = 4 comes before -4, d = -½; -4 would be q = 16.
 		{"Q4_0", block(4, -4, -3.5), repeat([]byte{0, 0xb8, 0x80, 0x8f, 0x8f}, 0x88, 13), block(4, -3.5, -3.5)},
 		// a block of zeros: d = -0 as ggml computes it, q = 8
+		// m = -1, d = 1: 15 and 14½ are q = 15, ½ is q = 1
+		{"Q4_1", at(block(-1, 14, -0.5), 16, 13.5, 0), repeat([]byte{0, 0x3c, 0, 0xbc, 0xf0, 0x1f, 0x11}, 0x11, 13), at(block(-1, 14), 16, 14)},
+		// all alike: d = 0
+		{"Q4_1", slices.Repeat([]float32{-2.5}, 32), repeat([]byte{0, 0, 0, 0xc1}, 0, 16), nil},
+		// x* = -16, d = 1; 16 would be q = 32 and becomes 31
+		{"Q5_0", at(block(-16, 15, 0.5), 16, 16, -15), repeat([]byte{0, 0x3c, 0xfe, 0xff, 0xfd, 0xff, 0xf0, 0x1f, 0x01}, 0, 13), at(block(-16, 15, 1), 16, 15, -15)},
+		// m = -1, d = 1: 30 is q = 31, ½ is q = 1 or 2
+		{"Q5_1", at(block(-1, 30, -0.5), 16, 29.5, 0.5), repeat([]byte{0, 0x3c, 0, 0xbc, 2, 0, 1, 0, 0xf0, 0x2f, 0x11}, 0x11, 13), at(block(-1, 30), 16, 30, 1)},
 		{"Q4_0", block(), repeat([]byte{0, 0x80}, 0x88, 16), nil},
 		{"Q4_0", slices.Repeat([]float32{float32(math.Copysign(0, -1))}, 32), repeat([]byte{0, 0x80}, 0x88, 16), nil},
 		// d = 2⁻¹³⁰ has no inverse and is 0 in binary16
@@ -189,9 +233,10 @@ func TestPackRefuses(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	largest := map[string]float32{
 		"F32": math.MaxFloat32, "F16": 65519, "BF16": 0x1.fefffep127,
-		"Q8_0": 127 * 65519, "Q4_0": -8 * 65519,
+		"Q8_0": 127 * 65519, "Q5_0": -16 * 65519, "Q4_0": -8 * 65519,
+		"Q5_1": -65519, "Q4_1": -65519, // as minimum
 	}
-	tooLarge := map[string]string{"F16": "6.6e+04", "BF16": "3.4e+38", "Q8_0": "8.3e+06", "Q4_0": "-5.2e+05"}
+	tooLarge := map[string]string{"F16": "6.6e+04", "BF16": "3.4e+38", "Q8_0": "8.3e+06", "Q5_1": "-6.6e+04", "Q5_0": "-1e+06", "Q4_1": "-6.6e+04", "Q4_0": "-5.2e+05"}
 	eachType(t, func(t *testing.T, typ *Type) {
 		n := 3 * typ.BlockLen
 		dst := make([]byte, typ.RowBytes(n))
@@ -279,6 +324,9 @@ func FuzzUnpack(f *testing.F) {
 		require.NoError(t, m.CheckFinite(kernels))
 		if typ.BlockLen == 1 {
 			require.Equal(t, data, packed)
+		}
+		if !slices.Contains(idempotent, typ.Name) {
+			return
 		}
 		y, z := make([]float32, len(x)), make([]float32, len(x))
 		typ.Unpack(kernels, y, packed)

@@ -180,7 +180,9 @@ func TestCasesRun(t *testing.T) {
 		cases = append(cases, s.Matmul(shapes, typ)...)
 	}
 	cases = append(cases, s.Decode(shapes, quant.Types)...)
-	f, err := Shape{"tiny", 64, 2, 4, 2, 96, 32, true}.Memory(func(string, int) *quant.Type { return quant.Types[4] }, 2)
+	q4, err := quant.ByName("Q4_0")
+	require.NoError(t, err)
+	f, err := Shape{"tiny", 64, 2, 4, 2, 96, 32, true}.Memory(func(string, int) *quant.Type { return q4 }, 2)
 	require.NoError(t, err)
 	fits := func(*engine.Model, bool) error { return nil }
 	cases = append(cases, s.Model(&Model{Name: "tiny", Type: "Q4_0", File: f, Batch: 2, Length: 3, Prompts: []int{1, 4}, Generate: 2, Fits: fits}, []string{Prompt, Generate, Train, Attribute})...)
