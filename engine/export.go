@@ -16,12 +16,19 @@ import (
 type ExportOptions struct {
 	Set   []gguf.KV              // metadata to add or replace, such as guardcpu.* provenance
 	Types map[string]*quant.Type // tensors to pack into another type than the source's
+	Split gguf.Split             // when to go on in another file
 }
 
 // Export writes the model to path as a copy of its source file in which only the
 // changed tensors and the given keys differ. Changed tensors are packed into the
 // type the source has for them. Adapters are merged on the way. The write is atomic.
 func (m *Model) Export(path string, o ExportOptions) error {
+	_, err := m.ExportParts(path, o)
+	return err
+}
+
+// ExportParts is Export for a model that may take several files. It returns their names.
+func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
 	for _, p := range m.params {
 		typ := p.Stored.Type
@@ -37,7 +44,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 			Bytes: func() ([]byte, error) { return m.pack(p, typ) },
 		})
 	}
-	return gguf.Rewrite(path, m.File, o.Set, replace)
+	return gguf.RewriteSplit(path, m.File, o.Set, replace, o.Split)
 }
 
 // changed says whether p differs from what the file holds.

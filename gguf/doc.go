@@ -37,6 +37,8 @@
 //     was asked to change; with nothing to change it is the same, byte for byte.
 //   - A path that is written has either its old content or all of the new. Every
 //     byte of a new file is header, tensor or zero padding.
+//   - A model in several files (split.go) is opened by its first, with all of them or
+//     not at all. They get their names when all are written, the first last.
 //
 // Stricter than llama.cpp: alignments over 64 KiB, tensors without name or
 // dimensions, and dimensions of zero are refused. More lenient: tensors may lie

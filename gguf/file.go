@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/bits"
@@ -37,12 +38,14 @@ type Tensor struct {
 	Name   string
 	Type   TensorType
 	Dims   []uint64 // ggml's order: Dims[0] is the number of columns
-	Offset uint64   // of the first byte, counted from File.DataOffset
+	Offset uint64   // of the first byte, counted from the DataOffset of its part
 	Size   uint64   // in bytes
+	Part   int      // the file it lies in, for a model in several: 0 is the first
 }
 
-// File is a GGUF file that has been read and found whole. It may be used by
-// several goroutines at once; nothing may be used after Close.
+// File is a GGUF file that has been read and found whole, or several that are the
+// parts of one model (split.go): then the keys, and all but the tensors, are those of
+// the first. It may be used by several goroutines at once; nothing may be used after Close.
 type File struct {
 	Name       string // as given to Open or Parse
 	Version    uint32
@@ -61,6 +64,7 @@ type File struct {
 	byOffset    []int // indices of Tensors in the order of their data
 	kvIndex     map[string]int
 	tensorIndex map[string]int
+	rest        []*File // the parts after the first
 }
 
 // headerStart is the byte after the magic, the version and the two counts.
@@ -70,7 +74,22 @@ const headerStart = 4 + 4 + 8 + 8
 // regular files are opened. The weights are not touched: a page of the file is
 // read when somebody looks at it, and a file that is truncated meanwhile ends
 // the process. Where mapping is not to be had the file is read whole.
+//
+// The first part of a model in several files opens the others, which lie beside it.
 func Open(path string) (*File, error) {
+	f, err := openPart(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.join(openPart); err != nil {
+		_ = f.Close() // the error of the parts is the one to tell
+		return nil, err
+	}
+	return f, nil
+}
+
+// openPart opens one file.
+func openPart(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
@@ -280,15 +299,18 @@ func (f *File) checkLayout() error {
 
 // Close gives the mapping back. Nothing of the file may be used afterwards.
 func (f *File) Close() error {
+	var errs []error
+	for _, p := range f.rest {
+		errs = append(errs, p.Close())
+	}
 	unmap := f.unmap
-	f.data, f.unmap = nil, nil
-	if unmap == nil {
-		return nil
+	f.data, f.unmap, f.rest = nil, nil, nil
+	if unmap != nil {
+		if err := unmap(); err != nil {
+			errs = append(errs, fmt.Errorf("gguf: %s: %w", f.Name, err))
+		}
 	}
-	if err := unmap(); err != nil {
-		return fmt.Errorf("gguf: %s: %w", f.Name, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Forget lets go of the memory of all parts of a mapped file that were looked at so
@@ -297,6 +319,9 @@ func (f *File) Close() error {
 func (f *File) Forget() {
 	if f.unmap != nil && len(f.data) > 0 {
 		forget(f.data)
+	}
+	for _, p := range f.rest {
+		p.Forget()
 	}
 }
 
@@ -311,6 +336,9 @@ func (f *File) Tensor(name string) (*Tensor, bool) {
 
 // raw returns the bytes of t as they lie in the file.
 func (f *File) raw(t *Tensor) []byte {
+	if t.Part > 0 {
+		f = f.rest[t.Part-1]
+	}
 	start := f.DataOffset + t.Offset
 	return f.data[start : start+t.Size : start+t.Size]
 }
@@ -326,5 +354,24 @@ func (f *File) Data(t *Tensor) []byte {
 	return b
 }
 
-// Bytes returns the whole file, a view that must not be changed.
+// Bytes returns the whole file, a view that must not be changed; of a model in several
+// files the first.
 func (f *File) Bytes() []byte { return f.data }
+
+// Size returns the bytes of all files of the model.
+func (f *File) Size() uint64 {
+	n := uint64(len(f.data))
+	for _, p := range f.rest {
+		n += p.Size()
+	}
+	return n
+}
+
+// Paths returns the names of all files of the model, the first part's first.
+func (f *File) Paths() []string {
+	paths := []string{f.Name}
+	for _, p := range f.rest {
+		paths = append(paths, p.Name)
+	}
+	return paths
+}

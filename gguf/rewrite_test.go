@@ -144,8 +144,8 @@ func TestRewriteMovesInDataOrder(t *testing.T) {
 	w := bytes.Repeat([]byte{9}, 128)
 	g, err := Parse("out", rewritten(t, f, nil, []TensorData{{Name: "w", Type: F32, Bytes: bytesFunc(w)}}))
 	require.NoError(t, err)
-	assert.Equal(t, Tensor{"v", F32, []uint64{8}, 128, 32}, g.Tensors[0])
-	assert.Equal(t, Tensor{"w", F32, []uint64{32}, 0, 128}, g.Tensors[1])
+	assert.Equal(t, Tensor{"v", F32, []uint64{8}, 128, 32, 0}, g.Tensors[0])
+	assert.Equal(t, Tensor{"w", F32, []uint64{32}, 0, 128, 0}, g.Tensors[1])
 	assert.Equal(t, w, g.Data(&g.Tensors[1]))
 	assert.EqualValues(t, g.DataOffset+160, len(g.Bytes()))
 }

@@ -31,24 +31,24 @@ var ErrOverwrite = errors.New("output would overwrite the input")
 // synced and renamed; until then path is as it was, and after an error the
 // temporary file is gone. A key general.alignment sets the alignment.
 func Write(path string, kvs []KV, tensors []TensorData) error {
-	return replaceFile(path, func(w io.Writer) error { return encode(w, kvs, tensors) })
+	_, err := WriteSplit(path, kvs, tensors, Split{})
+	return err
 }
 
 // Encode writes the bytes of such a file to w.
 func Encode(w io.Writer, kvs []KV, tensors []TensorData) error {
-	if err := encode(w, kvs, tensors); err != nil {
+	if err := encode(w, binary.LittleEndian, 3, kvs, tensors); err != nil {
 		return fmt.Errorf("gguf: %w", err)
 	}
 	return nil
 }
 
-func encode(w io.Writer, kvs []KV, tensors []TensorData) error {
-	o := binary.LittleEndian
+func encode(w io.Writer, o byteOrder, version uint32, kvs []KV, tensors []TensorData) error {
 	if len(kvs) > maxCount || len(tensors) > maxCount {
 		return fmt.Errorf("%d keys and %d tensors, at most %d each are allowed", len(kvs), len(tensors), maxCount)
 	}
 	alignment := uint64(defaultAlignment)
-	h := appendStart(nil, o, 3, len(tensors), len(kvs))
+	h := appendStart(nil, o, version, len(tensors), len(kvs))
 	keys := make(map[string]bool)
 	var err error
 	for _, kv := range kvs {
@@ -173,57 +173,68 @@ func (e *encoder) part(p part) error {
 // bytes of everything else stay as they are in f. A key of set that f has is
 // replaced where it stands, others are appended; a tensor of replace keeps its
 // dimensions and may change its type. If a tensor changes its size, those after
-// it move, and the padding is zero.
+// it move, and the padding is zero. A model in several files becomes one.
 //
 // It refuses to write over f itself, by whatever name (ErrOverwrite), and to
 // change general.alignment.
 func Rewrite(path string, f *File, set []KV, replace []TensorData) error {
-	if info, err := os.Stat(path); err == nil && f.info != nil && os.SameFile(info, f.info) {
-		return fmt.Errorf("gguf: %s is %s: %w", path, f.Name, ErrOverwrite)
+	_, err := RewriteSplit(path, f, set, replace, Split{})
+	return err
+}
+
+// newKVs returns the keys of f with those of set. source[i] is where in f.KVs the i-th of
+// them lies unchanged, or -1. What says that f was one of several files is left out.
+func (f *File) newKVs(set []KV) (kvs []KV, source []int, err error) {
+	changed := make(map[string]KV)
+	for _, kv := range set {
+		if kv.Key == alignmentKey {
+			return nil, nil, fmt.Errorf("%s cannot be changed", alignmentKey)
+		}
+		if _, dup := changed[kv.Key]; dup {
+			return nil, nil, fmt.Errorf("key %s is there twice", quote(kv.Key))
+		}
+		changed[kv.Key] = kv
 	}
-	return replaceFile(path, func(w io.Writer) error { return f.rewrite(w, set, replace) })
+	for i, kv := range f.KVs {
+		if len(f.rest) > 0 && isSplitKey(kv.Key) {
+			continue
+		}
+		if n, ok := changed[kv.Key]; ok {
+			kv, i = n, -1
+		}
+		kvs, source = append(kvs, kv), append(source, i)
+	}
+	for _, kv := range set {
+		if _, old := f.kvIndex[kv.Key]; !old {
+			kvs, source = append(kvs, kv), append(source, -1)
+		}
+	}
+	if len(kvs) > maxCount {
+		return nil, nil, fmt.Errorf("%d keys, at most %d are allowed", len(kvs), maxCount)
+	}
+	return kvs, source, nil
 }
 
 func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
-	newKV := make(map[string]KV)
-	nKV := len(f.KVs)
-	for _, kv := range set {
-		if kv.Key == alignmentKey {
-			return fmt.Errorf("%s cannot be changed", alignmentKey)
-		}
-		if _, dup := newKV[kv.Key]; dup {
-			return fmt.Errorf("key %s is there twice", quote(kv.Key))
-		}
-		newKV[kv.Key] = kv
-		if _, old := f.kvIndex[kv.Key]; !old {
-			nKV++
-		}
-	}
-	if nKV > maxCount {
-		return fmt.Errorf("%d keys, at most %d are allowed", nKV, maxCount)
+	kvs, source, err := f.newKVs(set)
+	if err != nil {
+		return err
 	}
 	parts, end, moved, err := f.newParts(replace)
 	if err != nil {
 		return err
 	}
 
-	h := appendStart(nil, f.order, f.Version, len(f.Tensors), nKV)
-	start := headerStart
-	for i, kv := range f.KVs {
-		if n, ok := newKV[kv.Key]; ok {
-			if h, err = appendKV(h, f.order, n); err != nil {
-				return err
+	h := appendStart(nil, f.order, f.Version, len(f.Tensors), len(kvs))
+	for i, kv := range kvs {
+		if k := source[i]; k >= 0 {
+			start := headerStart
+			if k > 0 {
+				start = f.kvEnds[k-1]
 			}
-		} else {
-			h = append(h, f.data[start:f.kvEnds[i]]...)
-		}
-		start = f.kvEnds[i]
-	}
-	for _, kv := range set {
-		if _, old := f.kvIndex[kv.Key]; !old {
-			if h, err = appendKV(h, f.order, kv); err != nil {
-				return err
-			}
+			h = append(h, f.data[start:f.kvEnds[k]]...)
+		} else if h, err = appendKV(h, f.order, kv); err != nil {
+			return err
 		}
 	}
 	for i, t := range f.Tensors {
@@ -237,7 +248,7 @@ func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
 	e.write(h)
 	data := f.data[min(f.DataOffset, uint64(len(f.data))):]
 	oldPadding := f.data[f.headerEnd : len(f.data)-len(data)]
-	if len(h) == f.headerEnd {
+	if len(h) == f.headerEnd && f.rest == nil {
 		e.write(oldPadding) // which may be missing when no data follows
 	} else {
 		e.zeros(alignUp(e.pos, f.Alignment) - e.pos)
@@ -270,9 +281,10 @@ func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
 
 // newParts says where the data of each tensor goes, in the order of f.Tensors,
 // and where the last of them ends. Parts without bytes are copied. If no size
-// changes every offset stays; else they are packed anew in the order of the
-// data, and moved is true.
+// changes and f is one file, every offset stays; else they are packed anew in the
+// order of the data, and moved is true.
 func (f *File) newParts(replace []TensorData) (parts []part, end uint64, moved bool, err error) {
+	moved = f.rest != nil
 	parts = make([]part, len(f.Tensors))
 	for i, t := range f.Tensors {
 		parts[i] = part{offset: t.Offset, size: t.Size, name: t.Name, typ: t.Type}
@@ -308,6 +320,21 @@ func (f *File) newParts(replace []TensorData) (parts []part, end uint64, moved b
 	return parts, end, moved, nil
 }
 
+// checkOutput refuses to write over a file of f as it was opened, whatever lies at its
+// name now.
+func (f *File) checkOutput(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || f == nil {
+		return nil // CheckOutput looks at other errors
+	}
+	for _, p := range append([]*File{f}, f.rest...) {
+		if p.info != nil && os.SameFile(info, p.info) {
+			return fmt.Errorf("gguf: %s is %s: %w", path, p.Name, ErrOverwrite)
+		}
+	}
+	return nil
+}
+
 // CheckOutput returns an error (ErrOverwrite) if writing to path would replace
 // one of inputs, which it may name through a link or another spelling, or if
 // path is there and no regular file.
@@ -334,20 +361,28 @@ func CheckOutput(path string, inputs ...string) error {
 	return nil
 }
 
-// replaceFile puts what write writes at path, whole or not at all.
-func replaceFile(path string, write func(io.Writer) error) error {
-	if err := CheckOutput(path); err != nil {
-		return err
+// replaceFiles puts what write writes at the paths, all whole or none. None of them may
+// be a file of source, which may be nil.
+func replaceFiles(paths []string, source *File, write func(i int, w io.Writer) error) error {
+	for _, path := range paths {
+		if err := source.checkOutput(path); err != nil {
+			return err
+		}
+		if err := CheckOutput(path); err != nil {
+			return err
+		}
 	}
-	err := atomicfile.Write(path, 0o644, func(w io.Writer) error {
+	at := 0
+	err := atomicfile.WriteSet(paths, 0o644, func(i int, w io.Writer) error {
+		at = i
 		b := bufio.NewWriterSize(w, 1<<20)
-		if err := write(b); err != nil {
+		if err := write(i, b); err != nil {
 			return err
 		}
 		return b.Flush()
 	})
 	if err != nil {
-		return fmt.Errorf("gguf: %s: %w", path, err)
+		return fmt.Errorf("gguf: %s: %w", paths[at], err)
 	}
 	return nil
 }

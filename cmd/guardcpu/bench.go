@@ -501,7 +501,7 @@ func (e *env) writeRandom(cmd *cli.Command, o *benchOptions) error {
 	if err := gguf.Write(o.write, kvs, tensors); err != nil {
 		return writeError(o.write, err)
 	}
-	size, err := readBack(o.write)
+	size, err := readBack([]string{o.write})
 	if err != nil {
 		return err
 	}

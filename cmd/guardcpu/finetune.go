@@ -22,6 +22,7 @@ func finetuneCommand(e *env) *cli.Command {
 	d := dataOptions{}
 	mode := modeOptions{}
 	o := newFinetuneOptions()
+	var split gguf.Split
 	flags := []cli.Flag{
 		modelFlag(&model),
 		&cli.StringSliceFlag{Name: "data", Usage: "data `FILE` to learn (JSON Lines); may be given several times", Destination: &data, TakesFile: true, Category: "data"},
@@ -34,6 +35,7 @@ func finetuneCommand(e *env) *cli.Command {
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)
 	flags = append(flags, mode.flags()...)
+	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "finetune",
 		Usage:     "teach a model question-answer data",
@@ -61,7 +63,7 @@ Examples:
 				return err
 			}
 			defer x.close()
-			if err := checkModelOutput(out, force, x.file, append(data, model, cmd.String("config"))...); err != nil {
+			if err := checkModelOutput(out, force, split, x.file, append(data, model, cmd.String("config"))...); err != nil {
 				return err
 			}
 			m := x.m
@@ -85,9 +87,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			if err := e.export(m, out, provenance("finetune", seed)); err != nil {
+			paths, err := e.export(m, out, provenance("finetune", seed), split)
+			if err != nil {
 				return err
 			}
+			out = paths[0]
 			result := struct {
 				Out     string  `json:"out"`
 				Steps   int     `json:"steps"`
@@ -144,11 +148,13 @@ func provenance(what string, seed uint64) []gguf.KV {
 	}
 }
 
-// export writes the model and reads it back with the strict reader.
-func (e *env) export(m *engine.Model, path string, set []gguf.KV) error {
-	if err := m.Export(path, engine.ExportOptions{Set: set}); err != nil {
-		return writeError(path, err)
+// export writes the model and reads it back with the strict reader. It returns the
+// names of the files.
+func (e *env) export(m *engine.Model, path string, set []gguf.KV, split gguf.Split) ([]string, error) {
+	paths, err := m.ExportParts(path, engine.ExportOptions{Set: set, Split: split})
+	if err != nil {
+		return nil, writeError(path, err)
 	}
-	_, err := readBack(path)
-	return err
+	_, err = readBack(paths)
+	return paths, err
 }

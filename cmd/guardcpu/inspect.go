@@ -70,7 +70,8 @@ func fileArgument(cmd *cli.Command, flag string) (string, error) {
 // fileInfo is what inspect --json prints.
 type fileInfo struct {
 	File       string       `json:"file"`
-	Bytes      int          `json:"bytes"`
+	Parts      []string     `json:"parts,omitempty"` // the files after the first
+	Bytes      uint64       `json:"bytes"`
 	Version    uint32       `json:"version"`
 	ByteOrder  string       `json:"byte_order"`
 	Alignment  uint64       `json:"alignment"`
@@ -92,7 +93,8 @@ type tensorInfo struct {
 	Type       string   `json:"type"`
 	Dims       []uint64 `json:"dims"` // ggml's order: columns first
 	Parameters uint64   `json:"parameters"`
-	Offset     uint64   `json:"offset"` // from data_offset
+	Part       int      `json:"part,omitempty"` // index in parts, from 1; 0 is file
+	Offset     uint64   `json:"offset"`         // from data_offset, that of its part
 	Bytes      uint64   `json:"bytes"`
 }
 
@@ -104,7 +106,7 @@ type typeCount struct {
 }
 
 func describeFile(f *gguf.File) fileInfo {
-	info := fileInfo{File: f.Name, Bytes: len(f.Bytes()), Version: f.Version, ByteOrder: byteOrderName(f), Alignment: f.Alignment,
+	info := fileInfo{File: f.Name, Parts: f.Paths()[1:], Bytes: f.Size(), Version: f.Version, ByteOrder: byteOrderName(f), Alignment: f.Alignment,
 		DataOffset: f.DataOffset, Types: []typeCount{}, Metadata: []keyInfo{}, Tensors: []tensorInfo{}}
 	for _, kv := range f.KVs {
 		info.Metadata = append(info.Metadata, keyInfo{kv.Key, valueTypeName(kv.Value), jsonValue(reflect.ValueOf(kv.Value))})
@@ -115,7 +117,7 @@ func describeFile(f *gguf.File) fileInfo {
 			n *= d // the reader checked the product
 		}
 		info.Parameters += n
-		info.Tensors = append(info.Tensors, tensorInfo{t.Name, t.Type.String(), t.Dims, n, t.Offset, t.Size})
+		info.Tensors = append(info.Tensors, tensorInfo{t.Name, t.Type.String(), t.Dims, n, t.Part, t.Offset, t.Size})
 		k := 0
 		for k < len(info.Types) && info.Types[k].Type != t.Type.String() {
 			k++
@@ -170,8 +172,12 @@ func jsonValue(v reflect.Value) any {
 
 func printFile(w io.Writer, f *gguf.File, tensors bool) {
 	info := describeFile(f)
+	size := bytesText(info.Bytes)
+	if n := len(info.Parts); n > 0 {
+		size += fmt.Sprintf(" in %d files", n+1)
+	}
 	fmt.Fprintf(w, "%s\n  GGUF v%d, %s-endian, %s, alignment %d, %d keys, %d tensors\n  %s parameters",
-		oneLine(f.Name), f.Version, info.ByteOrder, bytesText(uint64(info.Bytes)), f.Alignment, len(f.KVs), len(f.Tensors), countText(info.Parameters))
+		oneLine(f.Name), f.Version, info.ByteOrder, size, f.Alignment, len(f.KVs), len(f.Tensors), countText(info.Parameters))
 	for i, t := range info.Types {
 		fmt.Fprintf(w, "%s %s: %d tensors, %s", map[bool]string{true: ":", false: ";"}[i == 0], t.Type, t.Tensors, bytesText(t.Bytes))
 	}

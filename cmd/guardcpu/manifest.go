@@ -43,30 +43,37 @@ type manifest struct {
 	Outputs []input `json:"outputs,omitempty"`
 }
 
-// input is a file by its hash.
+// input is a file by its hash, or a model in several files by that of all their bytes.
 type input struct {
-	Role   string `json:"role"` // the option that names it
-	Path   string `json:"path,omitempty"`
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"`
+	Role   string   `json:"role"` // the option that names it
+	Path   string   `json:"path,omitempty"`
+	Parts  []string `json:"parts,omitempty"` // the files after the first
+	Bytes  int64    `json:"bytes"`
+	SHA256 string   `json:"sha256"`
 }
 
 // fileInput is an input that is hashed later.
-func fileInput(role, path string) input { return input{Role: role, Path: path} }
+func fileInput(role string, paths ...string) input {
+	return input{Role: role, Path: paths[0], Parts: paths[1:]}
+}
 
 // hashFile completes an input.
 func (in *input) hashFile(ctx context.Context) error {
 	if in.SHA256 != "" {
 		return nil
 	}
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return ioError(fmt.Errorf("%s: %w", in.Path, pathCause(err)), "")
-	}
-	defer f.Close()
 	h := sha256.New()
-	if in.Bytes, err = io.Copy(h, contextReader{ctx, f}); err != nil {
-		return err
+	for _, path := range append([]string{in.Path}, in.Parts...) {
+		f, err := os.Open(path)
+		if err != nil {
+			return ioError(fmt.Errorf("%s: %w", path, pathCause(err)), "")
+		}
+		n, err := io.Copy(h, contextReader{ctx, f})
+		f.Close()
+		if err != nil {
+			return err
+		}
+		in.Bytes += n
 	}
 	in.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return nil
@@ -126,15 +133,14 @@ func (r *run) newManifest(ctx context.Context) (*manifest, error) {
 	return m, nil
 }
 
-// addOutput hashes a file that has been written.
-func (m *manifest) addOutput(ctx context.Context, role, path string) error {
-	out := fileInput(role, path)
+// addOutput hashes a file, or a model in several, that has been written.
+func (m *manifest) addOutput(ctx context.Context, role string, paths ...string) error {
+	out := fileInput(role, paths...)
 	if err := out.hashFile(ctx); err != nil {
 		return err
 	}
-	out.Path = filepath.Base(path) // a run directory can be moved
-	if role == "out" {
-		out.Path = path
+	if role != "out" {
+		out.Path = filepath.Base(out.Path) // a run directory can be moved
 	}
 	m.Outputs = append(m.Outputs, out)
 	return nil

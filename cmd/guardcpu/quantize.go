@@ -19,6 +19,7 @@ import (
 func quantizeCommand(e *env) *cli.Command {
 	var in, out, typeName, outputType string
 	var force bool
+	var split gguf.Split
 	return &cli.Command{
 		Name:      "quantize",
 		Usage:     "write a GGUF file with its weights in another type",
@@ -34,13 +35,13 @@ does not fit the type, or is not finite, is an error.
 Examples:
   guardcpu quantize --type Q8_0 model-f32.gguf model-q8_0.gguf
   guardcpu quantize --type Q4_0 --output-type F16 model-f32.gguf small.gguf`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "GGUF `FILE` to read, in place of IN", Destination: &in, TakesFile: true},
 			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write, in place of OUT", Destination: &out, TakesFile: true},
 			&cli.StringFlag{Name: "type", Usage: "`TYPE` of the matrices", Value: "Q8_0", Destination: &typeName},
 			&cli.StringFlag{Name: "output-type", Usage: "`TYPE` of token_embd.weight and output.weight; empty: the rule above", Destination: &outputType},
 			forceFlag(&force),
-		},
+		}, splitFlags(&split)...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			args := cmd.Args().Slice()
 			if in != "" {
@@ -68,10 +69,10 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			if err := checkModelOutput(out, force, f, in, cmd.String("config")); err != nil {
+			if err := checkModelOutput(out, force, split, f, in, cmd.String("config")); err != nil {
 				return err
 			}
-			result, err := e.quantize(ctx, f, out, plan)
+			result, err := e.quantize(ctx, f, out, plan, split)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ Examples:
 			for _, n := range result.Notes {
 				fmt.Fprintln(e.stdout, n)
 			}
-			fmt.Fprintf(e.stdout, "%s: %s, was %s\n", out, bytesText(result.Bytes), bytesText(result.BytesBefore))
+			fmt.Fprintf(e.stdout, "%s: %s, was %s\n", result.Out, bytesText(result.Bytes), bytesText(result.BytesBefore))
 			return nil
 		},
 	}
@@ -130,12 +131,12 @@ type quantizeResult struct {
 // fileTypes are the values of general.file_type (llama.cpp's llama_ftype): what most matrices are.
 var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
 
-func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan) (*quantizeResult, error) {
+func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan, split gguf.Split) (*quantizeResult, error) {
 	k, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}
 	}
-	res := &quantizeResult{Out: out, BytesBefore: uint64(len(f.Bytes())), Types: map[string]string{}, Notes: []string{}}
+	res := &quantizeResult{BytesBefore: f.Size(), Types: map[string]string{}, Notes: []string{}}
 	task := e.bars.Start("quantize")
 	done := 0
 	var replace []gguf.TensorData
@@ -164,23 +165,28 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 	if strings.HasPrefix(plan.matrix.Name, "Q") {
 		set = append(set, gguf.KV{Key: "general.quantization_version", Value: uint32(2)}) // ggml's GGML_QNT_VERSION
 	}
-	if err := gguf.Rewrite(out, f, set, replace); err != nil {
+	paths, err := gguf.RewriteSplit(out, f, set, replace, split)
+	if err != nil {
 		return nil, writeError(out, err)
 	}
 	task.Done()
-	res.Bytes, err = readBack(out)
+	res.Out = paths[0]
+	res.Bytes, err = readBack(paths)
 	return res, err
 }
 
-// readBack reads what has been written with the strict reader, and removes what does not read.
-func readBack(path string) (bytes uint64, err error) {
-	f, err := gguf.Open(path)
+// readBack reads the files of a model that has been written with the strict reader, and
+// removes what does not read.
+func readBack(paths []string) (bytes uint64, err error) {
+	f, err := gguf.Open(paths[0])
 	if err != nil {
-		os.Remove(path)
+		for _, path := range paths {
+			os.Remove(path)
+		}
 		return 0, ioError(fmt.Errorf("output verification failed: %w", err), "the file has been removed")
 	}
 	defer f.Close()
-	return uint64(len(f.Bytes())), nil
+	return f.Size(), nil
 }
 
 // repack changes the type of one tensor, row by row.
@@ -252,17 +258,30 @@ func outputStatus(err error, remedy string) error {
 	}
 }
 
-// checkModelOutput is checkOutput for a model about as large as f: it also looks at the free space.
-func checkModelOutput(path string, force bool, f *gguf.File, inputs ...string) error {
+// checkModelOutput is checkOutput for a model about as large as f, which is an input, too: it
+// also looks at the free space.
+func checkModelOutput(path string, force bool, split gguf.Split, f *gguf.File, inputs ...string) error {
+	inputs = append(inputs, f.Paths()...)
 	if err := checkOutput(path, force, inputs...); err != nil {
 		return err
+	}
+	if split != (gguf.Split{}) {
+		parts, err := partsOf(path)
+		if err != nil {
+			return ioError(err, "")
+		}
+		for _, part := range parts {
+			if err := checkOutput(part, force, inputs...); err != nil {
+				return err
+			}
+		}
 	}
 	return checkSpace(filepath.Dir(path), f)
 }
 
 // checkSpace says whether there is room for a copy of f in dir, which need not exist yet.
 func checkSpace(dir string, f *gguf.File) error {
-	need := uint64(len(f.Bytes()))
+	need := f.Size()
 	if free, ok := rundir.FreeSpace(dir); ok && free < need {
 		return ioError(fmt.Errorf("%s: %s are free, the model needs %s", dir, bytesText(free), bytesText(need)), "make room or write elsewhere")
 	}

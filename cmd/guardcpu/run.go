@@ -39,6 +39,7 @@ type runOptions struct {
 	score    scoreOptions
 	unlearn  unlearnOptions
 	eval     evalOptions
+	split    gguf.Split // of out
 }
 
 func runCommand(e *env) *cli.Command {
@@ -70,6 +71,7 @@ func runCommand(e *env) *cli.Command {
 	flags = append(flags, o.unlearn.flags()...)
 	flags = append(flags, o.mode.flags()...)
 	flags = append(flags, o.eval.flags()...)
+	flags = append(flags, splitFlags(&o.split)...)
 	return &cli.Command{
 		Name:      "run",
 		Usage:     "the whole path: fine-tune, attribute, weigh, unlearn, evaluate, report",
@@ -235,7 +237,7 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		if err := e.checkWeights(ctx, r.gold.m); err != nil {
 			return r, err
 		}
-		r.inputs = append(r.inputs, fileInput("gold", o.gold))
+		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
 	// The copies are the state before unlearning, and the given model or, later, the one to write.
 	return r, e.prepare(ctx, r.m, &o.mode, o.seed, 2)
@@ -270,7 +272,7 @@ func (r *run) openFiles() (err error) {
 	if r.file, err = openGGUF(o.model); err != nil {
 		return err
 	}
-	r.inputs = append(r.inputs, fileInput("model", o.model))
+	r.inputs = append(r.inputs, fileInput("model", r.file.Paths()...))
 	if r.sets, err = o.data.load(true); err != nil {
 		return err
 	}
@@ -315,7 +317,7 @@ func (r *run) checkOutputs() error {
 		inputs = append(inputs, o.gold)
 	}
 	if o.out != "" {
-		if err := checkModelOutput(o.out, o.force, r.file, inputs...); err != nil {
+		if err := checkModelOutput(o.out, o.force, o.split, r.file, inputs...); err != nil {
 			return err
 		}
 	}

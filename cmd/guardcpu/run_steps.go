@@ -307,18 +307,19 @@ func (r *run) finish(ctx context.Context) error {
 		gguf.KV{Key: "guardcpu.tau", Value: r.weights.summary.Tau},
 		gguf.KV{Key: "guardcpu.model_sha256", Value: r.manifest.Inputs[0].SHA256},
 	)
-	paths := []string{r.dir.File(rundir.Model)}
-	if err := r.e.export(r.m, paths[0], set); err != nil {
+	model, err := r.e.export(r.m, r.dir.File(rundir.Model), set, gguf.Split{})
+	if err != nil {
 		return err
 	}
 	if err := r.examineFile(ctx); err != nil {
 		return err
 	}
+	var out []string
 	if r.o.out != "" {
-		paths = append(paths, r.o.out)
-		if err := r.e.export(r.m, r.o.out, set); err != nil {
+		if out, err = r.e.export(r.m, r.o.out, set, r.o.split); err != nil {
 			return err
 		}
+		r.o.out = out[0]
 		ctx = context.WithoutCancel(ctx) // who finds the output finds what describes it, too
 	}
 	if err := r.metrics.addRates(); err != nil {
@@ -327,8 +328,11 @@ func (r *run) finish(ctx context.Context) error {
 	if err := rundir.WriteJSON(r.dir.File(rundir.Metrics), r.metrics); err != nil {
 		return ioError(err, "")
 	}
-	for i, p := range paths {
-		if err := r.manifest.addOutput(ctx, []string{"model.gguf", "out"}[i], p); err != nil {
+	if err := r.manifest.addOutput(ctx, rundir.Model, model...); err != nil {
+		return err
+	}
+	if out != nil {
+		if err := r.manifest.addOutput(ctx, "out", out...); err != nil {
 			return err
 		}
 	}

@@ -102,6 +102,7 @@ func unlearnCommand(e *env) *cli.Command {
 	mode := modeOptions{}
 	so := newScoreOptions()
 	o := newUnlearnOptions()
+	var split gguf.Split
 	flags := []cli.Flag{
 		modelFlag(&model),
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write", Destination: &out, TakesFile: true},
@@ -116,6 +117,7 @@ func unlearnCommand(e *env) *cli.Command {
 	flags = append(flags, so.flags()...)
 	flags = append(flags, o.flags()...)
 	flags = append(flags, mode.flags()...)
+	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "unlearn",
 		Usage:     "remove the samples to forget from a model",
@@ -153,7 +155,7 @@ Examples:
 			defer x.close()
 			m := x.m
 			inputs := append(d.inputs(), model, scores, o.refusals, cmd.String("config"))
-			if err := checkModelOutput(out, force, x.file, inputs...); err != nil {
+			if err := checkModelOutput(out, force, split, x.file, inputs...); err != nil {
 				return err
 			}
 			lines, err := refusals(o.refusals)
@@ -183,9 +185,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			if err := e.export(m, out, set); err != nil {
+			paths, err := e.export(m, out, set, split)
+			if err != nil {
 				return err
 			}
+			out = paths[0]
 			last := hist.Steps[len(hist.Steps)-1]
 			if cmd.Bool("json") {
 				terms := map[string]float64{}

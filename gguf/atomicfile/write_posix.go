@@ -3,7 +3,6 @@
 package atomicfile
 
 import (
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,22 +10,23 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Write puts at path what write writes. A file that is replaced hands on its
-// permissions; a new one has perm less the umask.
-func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir),
+// pending is a file that has not got its name yet.
+type pending struct{ *renameio.PendingFile }
+
+func newPending(path string, perm fs.FileMode) (*pending, error) {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
 		renameio.WithPermissions(perm), renameio.WithExistingPermissions())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer file.Cleanup() // does nothing after the rename
-	if err := write(file); err != nil {
-		return err
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
+	return &pending{f}, nil
+}
+
+func (p *pending) replace() error { return p.CloseAtomicallyReplace() }
+
+func (p *pending) cleanup() { _ = p.Cleanup() }
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -55,3 +55,46 @@ func TestWrite(t *testing.T) {
 	assert.Len(t, entries, 1, "the temporary file is gone")
 	assert.ErrorIs(t, Write(filepath.Join(dir, "absent", "x"), 0o600, text("")), fs.ErrNotExist)
 }
+
+// A set has its first file last, and whatever fails leaves no first file beside others
+// that are not its own.
+func TestWriteSet(t *testing.T) {
+	dir := t.TempDir()
+	paths := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")}
+	read := func() (all []string) {
+		for _, p := range paths {
+			data, err := os.ReadFile(p)
+			if errors.Is(err, fs.ErrNotExist) {
+				data = []byte("-")
+			} else {
+				require.NoError(t, err)
+			}
+			all = append(all, string(data))
+		}
+		return all
+	}
+	set := func(s string) func(int, io.Writer) error {
+		return func(i int, w io.Writer) error {
+			if s == "" && i == 2 {
+				return errors.New("boom")
+			}
+			_, err := io.WriteString(w, s+string(rune('0'+i)))
+			return err
+		}
+	}
+	require.NoError(t, WriteSet(paths, 0o600, set("x")))
+	assert.Equal(t, []string{"x0", "x1", "x2"}, read())
+	require.NoError(t, WriteSet(paths, 0o600, set("y")))
+	assert.Equal(t, []string{"y0", "y1", "y2"}, read())
+	require.EqualError(t, WriteSet(paths, 0o600, set("")), "boom")
+	assert.Equal(t, []string{"y0", "y1", "y2"}, read(), "as they were")
+
+	require.NoError(t, os.Remove(paths[1]))
+	require.NoError(t, os.Mkdir(paths[1], 0o700)) // a name that cannot be taken
+	require.Error(t, WriteSet(paths, 0o600, set("z")))
+	require.NoError(t, os.Remove(paths[1]))
+	assert.Equal(t, []string{"-", "-", "z2"}, read(), "the first is gone before another is replaced")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "no temporary file")
+}
