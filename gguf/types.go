@@ -11,14 +11,27 @@ type TensorType uint32
 
 // The types that guardcpu computes with, or that other packages name.
 const (
-	F32  TensorType = 0
-	F16  TensorType = 1
-	Q4_0 TensorType = 2
-	Q4_1 TensorType = 3
-	Q5_0 TensorType = 6
-	Q5_1 TensorType = 7
-	Q8_0 TensorType = 8
-	BF16 TensorType = 30
+	F32     TensorType = 0
+	F16     TensorType = 1
+	Q4_0    TensorType = 2
+	Q4_1    TensorType = 3
+	Q5_0    TensorType = 6
+	Q5_1    TensorType = 7
+	Q8_0    TensorType = 8
+	IQ2_XXS TensorType = 16
+	IQ2_XS  TensorType = 17
+	IQ3_XXS TensorType = 18
+	IQ1_S   TensorType = 19
+	IQ4_NL  TensorType = 20
+	IQ3_S   TensorType = 21
+	IQ2_S   TensorType = 22
+	IQ4_XS  TensorType = 23
+	IQ1_M   TensorType = 29
+	BF16    TensorType = 30
+	TQ1_0   TensorType = 34
+	TQ2_0   TensorType = 35
+	MXFP4   TensorType = 39
+	NVFP4   TensorType = 40
 )
 
 // A word is a run of Count numbers of Width bytes each, Offset bytes into a
@@ -36,41 +49,41 @@ type typeInfo struct {
 // ggml.c (type_traits), fields as in ggml-common.h. The numbers 4, 5, 31…33 and
 // 36…38 belonged to types that ggml has withdrawn.
 var tensorTypes = map[TensorType]typeInfo{
-	F32:  {"F32", 1, 4, []word{{0, 4, 1}}},
-	F16:  {"F16", 1, 2, []word{{0, 2, 1}}},
-	Q4_0: {"Q4_0", 32, 18, []word{{0, 2, 1}}},
-	Q4_1: {"Q4_1", 32, 20, []word{{0, 2, 2}}},
-	Q5_0: {"Q5_0", 32, 22, []word{{0, 2, 1}}},
-	Q5_1: {"Q5_1", 32, 24, []word{{0, 2, 2}}},
-	Q8_0: {"Q8_0", 32, 34, []word{{0, 2, 1}}},
-	9:    {"Q8_1", 32, 36, []word{{0, 2, 2}}},
-	10:   {"Q2_K", 256, 84, []word{{80, 2, 2}}},
-	11:   {"Q3_K", 256, 110, []word{{108, 2, 1}}},
-	12:   {"Q4_K", 256, 144, []word{{0, 2, 2}}},
-	13:   {"Q5_K", 256, 176, []word{{0, 2, 2}}},
-	14:   {"Q6_K", 256, 210, []word{{208, 2, 1}}},
-	15:   {"Q8_K", 256, 292, []word{{0, 4, 1}, {260, 2, 16}}},
-	16:   {"IQ2_XXS", 256, 66, []word{{0, 2, 33}}},
-	17:   {"IQ2_XS", 256, 74, []word{{0, 2, 33}}},
-	18:   {"IQ3_XXS", 256, 98, []word{{0, 2, 1}}},
-	19:   {"IQ1_S", 256, 50, []word{{0, 2, 1}, {34, 2, 8}}},
-	20:   {"IQ4_NL", 32, 18, []word{{0, 2, 1}}},
-	21:   {"IQ3_S", 256, 110, []word{{0, 2, 1}}},
-	22:   {"IQ2_S", 256, 82, []word{{0, 2, 1}}},
-	23:   {"IQ4_XS", 256, 136, []word{{0, 2, 2}}},
-	24:   {"I8", 1, 1, nil},
-	25:   {"I16", 1, 2, []word{{0, 2, 1}}},
-	26:   {"I32", 1, 4, []word{{0, 4, 1}}},
-	27:   {"I64", 1, 8, []word{{0, 8, 1}}},
-	28:   {"F64", 1, 8, []word{{0, 8, 1}}},
-	29:   {"IQ1_M", 256, 56, nil},
-	BF16: {"BF16", 1, 2, []word{{0, 2, 1}}},
-	34:   {"TQ1_0", 256, 54, []word{{52, 2, 1}}},
-	35:   {"TQ2_0", 256, 66, []word{{64, 2, 1}}},
-	39:   {"MXFP4", 32, 17, nil},
-	40:   {"NVFP4", 64, 36, nil},
-	41:   {"Q1_0", 128, 18, []word{{0, 2, 1}}},
-	42:   {"Q2_0", 64, 18, []word{{0, 2, 1}}},
+	F32:     {"F32", 1, 4, []word{{0, 4, 1}}},
+	F16:     {"F16", 1, 2, []word{{0, 2, 1}}},
+	Q4_0:    {"Q4_0", 32, 18, []word{{0, 2, 1}}},
+	Q4_1:    {"Q4_1", 32, 20, []word{{0, 2, 2}}},
+	Q5_0:    {"Q5_0", 32, 22, []word{{0, 2, 1}}},
+	Q5_1:    {"Q5_1", 32, 24, []word{{0, 2, 2}}},
+	Q8_0:    {"Q8_0", 32, 34, []word{{0, 2, 1}}},
+	9:       {"Q8_1", 32, 36, []word{{0, 2, 2}}},
+	10:      {"Q2_K", 256, 84, []word{{80, 2, 2}}},
+	11:      {"Q3_K", 256, 110, []word{{108, 2, 1}}},
+	12:      {"Q4_K", 256, 144, []word{{0, 2, 2}}},
+	13:      {"Q5_K", 256, 176, []word{{0, 2, 2}}},
+	14:      {"Q6_K", 256, 210, []word{{208, 2, 1}}},
+	15:      {"Q8_K", 256, 292, []word{{0, 4, 1}, {260, 2, 16}}},
+	IQ2_XXS: {"IQ2_XXS", 256, 66, []word{{0, 2, 33}}},
+	IQ2_XS:  {"IQ2_XS", 256, 74, []word{{0, 2, 33}}},
+	IQ3_XXS: {"IQ3_XXS", 256, 98, []word{{0, 2, 1}}},
+	IQ1_S:   {"IQ1_S", 256, 50, []word{{0, 2, 1}, {34, 2, 8}}},
+	IQ4_NL:  {"IQ4_NL", 32, 18, []word{{0, 2, 1}}},
+	IQ3_S:   {"IQ3_S", 256, 110, []word{{0, 2, 1}}},
+	IQ2_S:   {"IQ2_S", 256, 82, []word{{0, 2, 1}}},
+	IQ4_XS:  {"IQ4_XS", 256, 136, []word{{0, 2, 2}}},
+	24:      {"I8", 1, 1, nil},
+	25:      {"I16", 1, 2, []word{{0, 2, 1}}},
+	26:      {"I32", 1, 4, []word{{0, 4, 1}}},
+	27:      {"I64", 1, 8, []word{{0, 8, 1}}},
+	28:      {"F64", 1, 8, []word{{0, 8, 1}}},
+	IQ1_M:   {"IQ1_M", 256, 56, nil},
+	BF16:    {"BF16", 1, 2, []word{{0, 2, 1}}},
+	TQ1_0:   {"TQ1_0", 256, 54, []word{{52, 2, 1}}},
+	TQ2_0:   {"TQ2_0", 256, 66, []word{{64, 2, 1}}},
+	MXFP4:   {"MXFP4", 32, 17, nil},
+	NVFP4:   {"NVFP4", 64, 36, nil},
+	41:      {"Q1_0", 128, 18, []word{{0, 2, 1}}},
+	42:      {"Q2_0", 64, 18, []word{{0, 2, 1}}},
 }
 
 // String returns ggml's name of the type, or its number.

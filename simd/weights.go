@@ -6,6 +6,13 @@ type Weights struct {
 	F16, BF16              Packed
 	Q8_0                   Packed
 	Q4_0, Q4_1, Q5_0, Q5_1 Packed
+
+	IQ1_S, IQ1_M           Packed
+	IQ2_XXS, IQ2_XS, IQ2_S Packed
+	IQ3_XXS, IQ3_S         Packed
+	IQ4_NL, IQ4_XS         Packed
+	TQ1_0, TQ2_0           Packed
+	MXFP4, NVFP4           Packed
 }
 
 var weightsGeneric = Weights{
@@ -16,4 +23,18 @@ var weightsGeneric = Weights{
 	Q4_1: q4_1Generic,
 	Q5_0: q5_0Generic,
 	Q5_1: q5_1Generic,
+
+	IQ1_S:   iq1_sGeneric,
+	IQ1_M:   iq1_mGeneric,
+	IQ2_XXS: iq2_xxsGeneric,
+	IQ2_XS:  iq2_xsGeneric,
+	IQ2_S:   iq2_sGeneric,
+	IQ3_XXS: iq3_xxsGeneric,
+	IQ3_S:   iq3_sGeneric,
+	IQ4_NL:  iq4_nlGeneric,
+	IQ4_XS:  iq4_xsGeneric,
+	TQ1_0:   tq1_0Generic,
+	TQ2_0:   tq2_0Generic,
+	MXFP4:   mxfp4Generic,
+	NVFP4:   nvfp4Generic,
 }

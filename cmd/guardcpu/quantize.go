@@ -54,13 +54,13 @@ Examples:
 				return usageError("%s wants an input and an output file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 			}
 			in, out := args[0], args[1]
-			typ, err := quant.ByName(typeName)
+			typ, err := quant.PackingByName(typeName)
 			if err != nil {
 				return &statusError{status: exitUsage, err: err}
 			}
 			plan := newQuantPlan(typ)
 			if outputType != "" {
-				if plan.output, err = quant.ByName(outputType); err != nil {
+				if plan.output, err = quant.PackingByName(outputType); err != nil {
 					return &statusError{status: exitUsage, err: err}
 				}
 			}

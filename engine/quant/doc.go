@@ -21,8 +21,8 @@
 //
 //   - Unpack gives the float32 that ggml gives, bit for bit, and Pack the bytes of
 //     ggml's reference quantizer (quantize_row_*_ref, which llama-quantize uses
-//     without an importance matrix): a test packs a published model anew and
-//     compares with llama-quantize's files.
+//     without an importance matrix): tests compare with what ggml itself has made of
+//     random bits and numbers (testdata/ggml.py), and pack a published model anew.
 //   - Pack takes no value it cannot give back as a finite number within the error
 //     above: NaN, infinities and overflow are errors with index and value.
 //   - Packing what was unpacked from a packed row changes nothing, unless the type

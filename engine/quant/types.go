@@ -24,7 +24,8 @@ type Type struct {
 	// Pack packs src into dst, byte for byte as ggml's reference quantizer
 	// (quantize_row_*_ref) does where that is defined. A NaN, an infinity and
 	// what is too large for the type are a *ValueError. dst then holds the blocks
-	// before the faulty one. It panics if the lengths disagree.
+	// before the faulty one. It panics if the lengths disagree. Nil for a type that is
+	// read only.
 	Pack func(dst []byte, src []float32) error
 }
 
@@ -38,10 +39,23 @@ var Types = []*Type{
 	{"Q5_0", gguf.Q5_0, 32, 22, func(k *simd.Kernels) *simd.Packed { return &k.Q5_0 }, packQ5_0},
 	{"Q4_1", gguf.Q4_1, 32, 20, func(k *simd.Kernels) *simd.Packed { return &k.Q4_1 }, packQ4_1},
 	{"Q4_0", gguf.Q4_0, 32, 18, func(k *simd.Kernels) *simd.Packed { return &k.Q4_0 }, packQ4_0},
+	{"IQ4_XS", gguf.IQ4_XS, 256, 136, func(k *simd.Kernels) *simd.Packed { return &k.IQ4_XS }, nil},
+	{"IQ4_NL", gguf.IQ4_NL, 32, 18, func(k *simd.Kernels) *simd.Packed { return &k.IQ4_NL }, nil},
+	{"MXFP4", gguf.MXFP4, 32, 17, func(k *simd.Kernels) *simd.Packed { return &k.MXFP4 }, nil},
+	{"NVFP4", gguf.NVFP4, 64, 36, func(k *simd.Kernels) *simd.Packed { return &k.NVFP4 }, nil},
+	{"IQ3_S", gguf.IQ3_S, 256, 110, func(k *simd.Kernels) *simd.Packed { return &k.IQ3_S }, nil},
+	{"IQ3_XXS", gguf.IQ3_XXS, 256, 98, func(k *simd.Kernels) *simd.Packed { return &k.IQ3_XXS }, nil},
+	{"IQ2_S", gguf.IQ2_S, 256, 82, func(k *simd.Kernels) *simd.Packed { return &k.IQ2_S }, nil},
+	{"IQ2_XS", gguf.IQ2_XS, 256, 74, func(k *simd.Kernels) *simd.Packed { return &k.IQ2_XS }, nil},
+	{"IQ2_XXS", gguf.IQ2_XXS, 256, 66, func(k *simd.Kernels) *simd.Packed { return &k.IQ2_XXS }, nil},
+	{"TQ2_0", gguf.TQ2_0, 256, 66, func(k *simd.Kernels) *simd.Packed { return &k.TQ2_0 }, nil},
+	{"TQ1_0", gguf.TQ1_0, 256, 54, func(k *simd.Kernels) *simd.Packed { return &k.TQ1_0 }, nil},
+	{"IQ1_M", gguf.IQ1_M, 256, 56, func(k *simd.Kernels) *simd.Packed { return &k.IQ1_M }, nil},
+	{"IQ1_S", gguf.IQ1_S, 256, 50, func(k *simd.Kernels) *simd.Packed { return &k.IQ1_S }, nil},
 }
 
 // maxBlockLen is the largest BlockLen in Types.
-const maxBlockLen = 32
+const maxBlockLen = 256
 
 // ByGGUF returns the type with that number in a GGUF file.
 func ByGGUF(t gguf.TensorType) (*Type, error) {
@@ -63,12 +77,28 @@ func ByName(name string) (*Type, error) {
 	return nil, unknown(fmt.Sprintf("%q", name))
 }
 
-func unknown(name string) error {
-	names := make([]string, len(Types))
-	for i, q := range Types {
-		names[i] = q.Name
+// PackingByName is ByName for a type that is to be written, which has a Pack.
+func PackingByName(name string) (*Type, error) {
+	q, err := ByName(name)
+	if err == nil && q.Pack == nil {
+		err = fmt.Errorf("quant: weight type %s can be read, not written; written are %s", q.Name, names(func(q *Type) bool { return q.Pack != nil }))
 	}
-	return fmt.Errorf("quant: weight type %s is not supported; there are %s", name, strings.Join(names, ", "))
+	return q, err
+}
+
+func unknown(name string) error {
+	return fmt.Errorf("quant: weight type %s is not supported; there are %s", name, names(func(*Type) bool { return true }))
+}
+
+// names lists the types of which ok is true.
+func names(ok func(*Type) bool) string {
+	var list []string
+	for _, q := range Types {
+		if ok(q) {
+			list = append(list, q.Name)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // RowBytes returns the bytes that a row of cols elements takes. It panics unless

@@ -25,6 +25,15 @@ func eachType(t *testing.T, f func(t *testing.T, typ *Type)) {
 	}
 }
 
+// eachPacking is eachType for the types that are written.
+func eachPacking(t *testing.T, f func(t *testing.T, typ *Type)) {
+	eachType(t, func(t *testing.T, typ *Type) {
+		if typ.Pack != nil {
+			f(t, typ)
+		}
+	})
+}
+
 // The table agrees with gguf's, and each type is found by name and number.
 func TestTypes(t *testing.T) {
 	for _, typ := range Types {
@@ -56,6 +65,13 @@ func TestTypes(t *testing.T) {
 	known := " is not supported; there are " + strings.Join(names, ", ")
 	_, err = ByName("I8")
 	assert.EqualError(t, err, `quant: weight type "I8"`+known)
+	packs, err := PackingByName("q5_0")
+	assert.NoError(t, err)
+	assert.Equal(t, "Q5_0", packs.Name)
+	_, err = PackingByName("i8")
+	assert.EqualError(t, err, `quant: weight type "i8"`+known)
+	_, err = PackingByName("mxfp4")
+	assert.ErrorContains(t, err, "quant: weight type MXFP4 can be read, not written; written are F32, F16, BF16, Q8_0, ")
 	_, err = ByGGUF(24)
 	assert.EqualError(t, err, "quant: weight type I8"+known)
 	_, err = ByGGUF(99)
@@ -137,7 +153,7 @@ func maxAbs(x []float32) (m float64) {
 
 // What is packed comes back within the error that the arithmetic allows.
 func TestPackUnpackError(t *testing.T) {
-	eachType(t, func(t *testing.T, typ *Type) {
+	eachPacking(t, func(t *testing.T, typ *Type) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		for _, scale := range []float64{0, 1e-12, 1e-7, 1e-4, 0.02, 1, 300} {
 			x := sample(rng, 64*typ.BlockLen, scale)
@@ -161,7 +177,7 @@ var idempotent = []string{"F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0"}
 
 // Packing what was unpacked from a packed row gives the same bytes.
 func TestPackIsIdempotent(t *testing.T) {
-	eachType(t, func(t *testing.T, typ *Type) {
+	eachPacking(t, func(t *testing.T, typ *Type) {
 		if !slices.Contains(idempotent, typ.Name) {
 			return
 		}
@@ -237,7 +253,7 @@ func TestPackRefuses(t *testing.T) {
 		"Q5_1": -65519, "Q4_1": -65519, // as minimum
 	}
 	tooLarge := map[string]string{"F16": "6.6e+04", "BF16": "3.4e+38", "Q8_0": "8.3e+06", "Q5_1": "-6.6e+04", "Q5_0": "-1e+06", "Q4_1": "-6.6e+04", "Q4_0": "-5.2e+05"}
-	eachType(t, func(t *testing.T, typ *Type) {
+	eachPacking(t, func(t *testing.T, typ *Type) {
 		n := 3 * typ.BlockLen
 		dst := make([]byte, typ.RowBytes(n))
 		for _, at := range []int{0, n / 2, n - 1} {
@@ -269,11 +285,16 @@ func TestPackPanicsOnLengths(t *testing.T) {
 		x, b := make([]float32, 2*typ.BlockLen), make([]byte, 2*typ.BlockBytes)
 		want := fmt.Sprintf("quant: %s: %d elements and %d bytes", typ.Name, len(x), len(b)-1)
 		assert.PanicsWithValue(t, want, func() { typ.Unpack(kernels, x, b[1:]) })
+		short := fmt.Sprintf("quant: %s: %d elements and %d bytes", typ.Name, len(x)-1, len(b))
+		if typ.BlockLen > 1 {
+			assert.PanicsWithValue(t, short, func() { typ.Unpack(kernels, x[1:], b) })
+		}
+		if typ.Pack == nil {
+			return
+		}
 		assert.PanicsWithValue(t, want, func() { _ = typ.Pack(b[1:], x) })
 		if typ.BlockLen > 1 {
-			want = fmt.Sprintf("quant: %s: %d elements and %d bytes", typ.Name, len(x)-1, len(b))
-			assert.PanicsWithValue(t, want, func() { typ.Unpack(kernels, x[1:], b) })
-			assert.PanicsWithValue(t, want, func() { _ = typ.Pack(b, x[1:]) })
+			assert.PanicsWithValue(t, short, func() { _ = typ.Pack(b, x[1:]) })
 		}
 	})
 }
@@ -315,6 +336,9 @@ func FuzzUnpack(f *testing.F) {
 		for i := range x {
 			require.Equal(t, math.Float32bits(x[i]), math.Float32bits(parts[i]), "cut at %d, element %d", at, i)
 		}
+		if typ.Pack == nil {
+			return
+		}
 		packed := make([]byte, len(data))
 		var v *ValueError
 		if err := typ.Pack(packed, x); errors.As(err, &v) {
@@ -339,9 +363,8 @@ func FuzzUnpack(f *testing.F) {
 func BenchmarkUnpack(b *testing.B) {
 	for _, typ := range Types {
 		b.Run("type="+typ.Name, func(b *testing.B) {
-			x := sample(rand.New(rand.NewPCG(4, 1)), 4096, 0.02)
-			packed := make([]byte, typ.RowBytes(len(x)))
-			require.NoError(b, typ.Pack(packed, x))
+			x := make([]float32, 4096)
+			packed := typ.Random(rand.New(rand.NewPCG(4, 1)), len(x)/typ.BlockLen)
 			b.SetBytes(int64(4 * len(x)))
 			for b.Loop() {
 				typ.Unpack(kernels, x, packed)
@@ -352,6 +375,9 @@ func BenchmarkUnpack(b *testing.B) {
 
 func BenchmarkPack(b *testing.B) {
 	for _, typ := range Types {
+		if typ.Pack == nil {
+			continue
+		}
 		b.Run("type="+typ.Name, func(b *testing.B) {
 			x := sample(rand.New(rand.NewPCG(4, 1)), 4096, 0.02)
 			packed := make([]byte, typ.RowBytes(len(x)))

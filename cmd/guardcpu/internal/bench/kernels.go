@@ -218,7 +218,7 @@ func (s *Setting) Decode(shapes []Product, types []*quant.Type) []*Case {
 			}
 			size := p.N * typ.RowBytes(p.K)
 			for _, activations := range []string{"f32", "int8"} {
-				if activations == "int8" && typ.BlockLen == 1 {
+				if activations == "int8" && (typ.Kernels == nil || typ.Kernels(simd.All()[0]).DotInt8 == nil) {
 					continue
 				}
 				s.each(func(k *simd.Kernels, workers int) {
@@ -329,6 +329,18 @@ func weight(typ *quant.Type, rows, cols int) (*nn.Param, error) {
 	return &nn.Param{Name: "weight", Rows: rows, Cols: cols, Stored: m}, err
 }
 
+// randomBlocks are some hundred blocks of each type without a Pack, which take time to find.
+var randomBlocks sync.Map
+
+func blocksOf(typ *quant.Type) []byte {
+	if b, ok := randomBlocks.Load(typ); ok {
+		return b.([]byte)
+	}
+	b := typ.Random(rand.New(rand.NewPCG(1, 2)), 251) // prime
+	randomBlocks.Store(typ, b)
+	return b
+}
+
 // packed returns the bytes of random weights of a type: one long row, packed once, over
 // and over.
 func packed(typ *quant.Type, rows, cols int) ([]byte, error) {
@@ -339,7 +351,9 @@ func packed(typ *quant.Type, rows, cols int) ([]byte, error) {
 	}
 	blocks = min(blocks, rows*cols/typ.BlockLen)
 	one := make([]byte, blocks*typ.BlockBytes)
-	if err := typ.Pack(one, x[:blocks*typ.BlockLen]); err != nil {
+	if typ.Pack == nil {
+		one = blocksOf(typ)
+	} else if err := typ.Pack(one, x[:blocks*typ.BlockLen]); err != nil {
 		return nil, err
 	}
 	data := make([]byte, rows*typ.RowBytes(cols))
