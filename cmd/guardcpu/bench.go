@@ -383,7 +383,7 @@ func (o *benchOptions) models(types []*quant.Type) ([]benchFile, error) {
 		if need, free := s.Bytes(plan), usableMemory(); free > 0 && need > free {
 			return nil, ioError(fmt.Errorf("a model of shape %s in %s takes %s of memory, %s are free", s.Name, t.Name, bytesText(need), bytesText(free)), "choose a smaller --shape or --type")
 		}
-		f, err := s.Memory(plan, fileTypes[t.Name])
+		f, err := s.Memory(plan, benchFileType(t))
 		if err != nil {
 			return nil, err
 		}
@@ -392,13 +392,37 @@ func (o *benchOptions) models(types []*quant.Type) ([]benchFile, error) {
 	return files, nil
 }
 
-// benchQuantPlan gives every matrix the type that quantize --type gives it.
+// benchQuantPlan gives every matrix the type t, but Q8_0 to the embedding and the output
+// where t is Q4_0, and F16 to rows that t does not divide. The results in benchmarks/ are of
+// such models.
 func benchQuantPlan(t *quant.Type) func(name string, cols int) *quant.Type {
-	plan := newQuantPlan(t)
-	return func(name string, cols int) *quant.Type {
-		typ, _ := plan.of(&gguf.Tensor{Name: name, Dims: []uint64{uint64(cols), 2}})
+	named := func(name string) *quant.Type {
+		typ, err := quant.ByName(name)
+		if err != nil {
+			panic(err) // the table of types has it
+		}
 		return typ
 	}
+	return func(name string, cols int) *quant.Type {
+		typ := t
+		if t.GGUF == gguf.Q4_0 && (name == "token_embd.weight" || name == "output.weight") {
+			typ = named("Q8_0")
+		}
+		if cols%typ.BlockLen != 0 {
+			return named("F16")
+		}
+		return typ
+	}
+}
+
+// benchFileType is general.file_type of a model of type t: of the first mixture that is most of it.
+func benchFileType(t *quant.Type) uint32 {
+	for _, m := range quant.Mixtures {
+		if m.Base == t.GGUF {
+			return m.FileType
+		}
+	}
+	return 0
 }
 
 // mainType is the type of most of the blocks' weights, which the embedding and the output may
@@ -497,7 +521,7 @@ func (e *env) writeRandom(cmd *cli.Command, o *benchOptions) error {
 	if err := checkOutput(o.write, o.force); err != nil {
 		return err
 	}
-	kvs, tensors := s.File(benchQuantPlan(types[0]), fileTypes[types[0].Name])
+	kvs, tensors := s.File(benchQuantPlan(types[0]), benchFileType(types[0]))
 	if err := gguf.Write(o.write, kvs, tensors); err != nil {
 		return writeError(o.write, err)
 	}

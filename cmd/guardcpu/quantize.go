@@ -6,41 +6,56 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/simd"
 )
 
 func quantizeCommand(e *env) *cli.Command {
-	var in, out, typeName, outputType string
-	var force bool
+	var in, out, typeName, outputType, embeddingType string
+	var types []string
+	var force, pure, leaveOutput bool
+	var threads int
 	var split gguf.Split
 	return &cli.Command{
 		Name:      "quantize",
 		Usage:     "write a GGUF file with its weights in another type",
 		ArgsUsage: "IN OUT",
-		Description: `Types are F32, F16, BF16, Q8_0 and Q4_0. These rules decide each tensor's type:
-  vectors (norms, biases)             stay F32, or become F32
-  the token embedding and the output  --output-type; Q8_0 when --type is Q4_0, else --type
-  rows no multiple of 32 long         F16 in place of Q8_0 and Q4_0, with a note
-  other matrices                      --type
+		Description: `Types are llama-quantize's, and so is what each tensor becomes: of Q4_K_M most matrices are
+Q4_K and those that lose most Q6_K. There are
+  F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0,
+  Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S; Q3_K, Q4_K and Q5_K are those with _M; and
+  COPY, which changes no type: to divide a model into several files, or make one of them.
+Vectors (norms, biases) and the routers of experts keep their type. Rows that are no multiple
+of 256 long become Q8_0, Q5_1, Q5_0 or Q4_0 in place of a K type, and those that are no
+multiple of 32 F16; a note says so. Importance matrices (--imatrix) are not taken; llama.cpp
+writes Q2_K_S with one only.
 Metadata stays, but for general.file_type and general.quantization_version. A value that
 does not fit the type, or is not finite, is an error.
 
 Examples:
-  guardcpu quantize --type Q8_0 model-f32.gguf model-q8_0.gguf
-  guardcpu quantize --type Q4_0 --output-type F16 model-f32.gguf small.gguf`,
+  guardcpu quantize --type Q4_K_M model-f16.gguf model-q4_k_m.gguf
+  guardcpu quantize --type Q4_0 --output-tensor-type F16 --tensor-type 'blk\.0\.=Q8_0' model-f32.gguf small.gguf
+  guardcpu quantize --type COPY --split-max-size 2G large.gguf parts.gguf
+  guardcpu quantize --type COPY parts-00001-of-00004.gguf whole.gguf`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "GGUF `FILE` to read, in place of IN", Destination: &in, TakesFile: true},
 			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write, in place of OUT", Destination: &out, TakesFile: true},
-			&cli.StringFlag{Name: "type", Usage: "`TYPE` of the matrices", Value: "Q8_0", Destination: &typeName},
-			&cli.StringFlag{Name: "output-type", Usage: "`TYPE` of token_embd.weight and output.weight; empty: the rule above", Destination: &outputType},
+			&cli.StringFlag{Name: "type", Usage: "`TYPE` of the file", Value: "Q8_0", Destination: &typeName},
+			&cli.BoolFlag{Name: "pure", Usage: "one type for all matrices", Destination: &pure},
+			&cli.BoolFlag{Name: "leave-output-tensor", Usage: "output.weight keeps its type", Destination: &leaveOutput},
+			&cli.StringFlag{Name: "output-tensor-type", Usage: "`TYPE` of output.weight, and of token_embd.weight where that is the output too", Destination: &outputType},
+			&cli.StringFlag{Name: "token-embedding-type", Usage: "`TYPE` of token_embd.weight", Destination: &embeddingType},
+			&cli.StringSliceFlag{Name: "tensor-type", Usage: "type of the matrices in whose name a regular expression is found: `NAME=TYPE`; may be given several times, the first that fits decides", Destination: &types},
 			forceFlag(&force),
+			threadsFlag(&threads),
 		}, splitFlags(&split)...),
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			args := cmd.Args().Slice()
@@ -54,15 +69,21 @@ Examples:
 				return usageError("%s wants an input and an output file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 			}
 			in, out := args[0], args[1]
-			typ, err := quant.PackingByName(typeName)
-			if err != nil {
-				return &statusError{status: exitUsage, err: err}
-			}
-			plan := newQuantPlan(typ)
-			if outputType != "" {
-				if plan.output, err = quant.PackingByName(outputType); err != nil {
-					return &statusError{status: exitUsage, err: err}
+			plan := quantPlan{MixtureOptions: quant.MixtureOptions{Pure: pure, LeaveOutput: leaveOutput}}
+			var err error
+			if !strings.EqualFold(typeName, "COPY") {
+				if plan.mixture, err = quant.MixtureByName(typeName); err != nil {
+					return usageError("%w, COPY", trimPackage(err))
 				}
+			}
+			if plan.Output, err = packingType("output-tensor-type", outputType); err != nil {
+				return err
+			}
+			if plan.TokenEmbedding, err = packingType("token-embedding-type", embeddingType); err != nil {
+				return err
+			}
+			if plan.Types, err = tensorOverrides(types); err != nil {
+				return err
 			}
 			f, err := openGGUF(in)
 			if err != nil {
@@ -72,7 +93,7 @@ Examples:
 			if err := checkModelOutput(out, force, split, f, in, cmd.String("config")); err != nil {
 				return err
 			}
-			result, err := e.quantize(ctx, f, out, plan, split)
+			result, err := e.quantize(ctx, f, out, plan, split, threads)
 			if err != nil {
 				return err
 			}
@@ -88,82 +109,96 @@ Examples:
 	}
 }
 
-// quantPlan says which type each tensor becomes.
-type quantPlan struct{ matrix, output *quant.Type }
-
-// newQuantPlan is the plan of --type alone.
-func newQuantPlan(matrix *quant.Type) quantPlan {
-	p := quantPlan{matrix, matrix}
-	if matrix.GGUF == gguf.Q4_0 {
-		p.output, _ = quant.ByGGUF(gguf.Q8_0)
+// packingType reads the type that an option gives, if it is there.
+func packingType(option, name string) (*gguf.TensorType, error) {
+	if name == "" {
+		return nil, nil
 	}
-	return p
+	t, err := quant.PackingByName(name)
+	if err != nil {
+		return nil, usageError("--%s: %w", option, trimPackage(err))
+	}
+	return &t.GGUF, nil
 }
 
-// of returns the type of a tensor, and a note where the plan could not be kept.
-func (p quantPlan) of(t *gguf.Tensor) (typ *quant.Type, note string) {
-	if len(t.Dims) == 1 {
-		return quant.Types[0], ""
-	}
-	typ = p.matrix
-	if t.Name == "token_embd.weight" || t.Name == "output.weight" {
-		typ = p.output
-	}
-	if cols := t.Dims[0]; cols%uint64(typ.BlockLen) != 0 {
-		f16, err := quant.ByGGUF(gguf.F16)
-		if err != nil {
-			panic(err) // the table of types has F16
+// tensorOverrides reads the values of --tensor-type.
+func tensorOverrides(values []string) (list []quant.TensorOverride, err error) {
+	for _, v := range values {
+		i := strings.LastIndexByte(v, '=')
+		if i < 1 || i == len(v)-1 {
+			return nil, usageError("--tensor-type: %q: want NAME=TYPE", v)
 		}
-		return f16, fmt.Sprintf("%s: rows of %d are no multiple of %d: F16 in place of %s", t.Name, cols, typ.BlockLen, typ.Name)
+		var o quant.TensorOverride
+		if o.Pattern, err = regexp.Compile(v[:i]); err != nil {
+			return nil, usageError("--tensor-type: %w", err)
+		}
+		t, err := packingType("tensor-type", v[i+1:])
+		if err != nil {
+			return nil, err
+		}
+		o.Type = *t
+		list = append(list, o)
 	}
-	return typ, ""
+	return list, nil
+}
+
+// quantPlan says which type each tensor becomes; without a mixture that which it has.
+type quantPlan struct {
+	mixture *quant.Mixture
+	quant.MixtureOptions
 }
 
 // quantizeResult is what quantize --json prints.
 type quantizeResult struct {
-	Out         string            `json:"out"`
+	Out         string            `json:"out"` // the first file, if there are several
 	Bytes       uint64            `json:"bytes"`
 	BytesBefore uint64            `json:"bytes_before"`
 	Types       map[string]string `json:"types"` // of each tensor
 	Notes       []string          `json:"notes"`
 }
 
-// fileTypes are the values of general.file_type (llama.cpp's llama_ftype): what most matrices are.
-var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
-
-func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan, split gguf.Split) (*quantizeResult, error) {
+func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan, split gguf.Split, threads int) (*quantizeResult, error) {
 	k, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}
 	}
 	res := &quantizeResult{BytesBefore: f.Size(), Types: map[string]string{}, Notes: []string{}}
+	var set []gguf.KV
+	var changes []change
+	if plan.mixture != nil {
+		model, err := quant.ReadMixtureModel(f)
+		if err != nil {
+			return nil, modelError(err, "")
+		}
+		chosen := plan.mixture.Types(model, f.Tensors, plan.MixtureOptions)
+		if changes, err = changesOf(f, chosen); err != nil {
+			return nil, err
+		}
+		res.Notes = append(res.Notes, quantNotes(f, chosen)...)
+		set = []gguf.KV{
+			{Key: "general.file_type", Value: plan.mixture.FileType},
+			{Key: "general.quantization_version", Value: uint32(2)}, // ggml's GGML_QNT_VERSION
+		}
+	}
+	for i := range f.Tensors {
+		res.Types[f.Tensors[i].Name] = f.Tensors[i].Type.String()
+	}
 	task := e.bars.Start("quantize")
+	nnCtx := nn.NewCtx(k, threads)
 	done := 0
 	var replace []gguf.TensorData
-	for i := range f.Tensors {
-		t := &f.Tensors[i]
-		from, err := quant.ByGGUF(t.Type)
-		if err != nil {
-			return nil, modelError(fmt.Errorf("%s: tensor %q: %w", f.Name, t.Name, err), "")
-		}
-		to, note := plan.of(t)
-		if note != "" {
-			res.Notes = append(res.Notes, note)
-		}
-		res.Types[t.Name] = to.Name
-		replace = append(replace, gguf.TensorData{Name: t.Name, Type: to.GGUF, Bytes: func() ([]byte, error) {
+	for _, c := range changes {
+		res.Types[c.tensor.Name] = c.to.Name
+		replace = append(replace, gguf.TensorData{Name: c.tensor.Name, Type: c.to.GGUF, Bytes: func() ([]byte, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			packed, err := repack(k, f, t, from, to)
+			packed, err := repack(nnCtx, f, c)
+			f.Forget()
 			done++
-			task.Set(done, len(f.Tensors))
+			task.Set(done, len(changes))
 			return packed, err
 		}})
-	}
-	set := []gguf.KV{{Key: "general.file_type", Value: fileTypes[plan.matrix.Name]}}
-	if strings.HasPrefix(plan.matrix.Name, "Q") {
-		set = append(set, gguf.KV{Key: "general.quantization_version", Value: uint32(2)}) // ggml's GGML_QNT_VERSION
 	}
 	paths, err := gguf.RewriteSplit(out, f, set, replace, split)
 	if err != nil {
@@ -173,6 +208,75 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 	res.Out = paths[0]
 	res.Bytes, err = readBack(paths)
 	return res, err
+}
+
+// change is a tensor that becomes another type, or is looked through if it stays the same.
+type change struct {
+	tensor   *gguf.Tensor
+	from, to *quant.Type
+}
+
+// changesOf returns what of f is to be packed anew, or looked through for what is not finite.
+func changesOf(f *gguf.File, chosen []quant.Chosen) ([]change, error) {
+	var list []change
+	for i, c := range chosen {
+		t := &f.Tensors[i]
+		from, err := quant.ByGGUF(t.Type)
+		if err != nil {
+			if c.Type == t.Type {
+				continue // it is copied
+			}
+			return nil, modelError(fmt.Errorf("%s: tensor %q: %w", f.Name, t.Name, err), "")
+		}
+		to := from
+		if c.Type != t.Type {
+			if to, err = quant.PackingByName(c.Type.String()); err != nil {
+				return nil, &statusError{status: exitUsage, err: fmt.Errorf("%s: %w", t.Name, err)}
+			}
+		}
+		list = append(list, change{t, from, to})
+	}
+	return list, nil
+}
+
+// quantNotes says which tensors could not have the type they were to have, those of a
+// kind together, and whether weights are packed that were packed coarsely already.
+func quantNotes(f *gguf.File, chosen []quant.Chosen) (notes []string) {
+	type kind struct {
+		cols uint64
+		quant.Chosen
+	}
+	counts, names := map[kind]int{}, map[kind]string{}
+	var order []kind
+	again := 0
+	for i, c := range chosen {
+		t := &f.Tensors[i]
+		if length, _, _ := t.Type.Block(); length > 1 && c.Type != t.Type {
+			if length, _, _ = c.Type.Block(); length > 1 {
+				again++
+			}
+		}
+		if c.Type == c.Wanted {
+			continue
+		}
+		k := kind{t.Dims[0], c}
+		if counts[k]++; counts[k] == 1 {
+			names[k] = t.Name
+			order = append(order, k)
+		}
+	}
+	for _, k := range order {
+		length, _, _ := k.Wanted.Block()
+		and := ""
+		if n := counts[k] - 1; n > 0 {
+			and = fmt.Sprintf(" and %d more", n)
+		}
+		notes = append(notes, fmt.Sprintf("%s%s: rows of %d are no multiple of %d: %s in place of %s", names[k], and, k.cols, length, k.Type, k.Wanted))
+	}
+	if again > 0 {
+		notes = append(notes, fmt.Sprintf("quantised before: %s; from the original file less would be lost", plural(again, "tensor")))
+	}
+	return notes
 }
 
 // readBack reads the files of a model that has been written with the strict reader, and
@@ -189,15 +293,16 @@ func readBack(paths []string) (bytes uint64, err error) {
 	return f.Size(), nil
 }
 
-// repack changes the type of one tensor, row by row.
-func repack(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, from, to *quant.Type) ([]byte, error) {
+// repack packs a tensor anew, its rows divided among the workers.
+func repack(ctx *nn.Ctx, f *gguf.File, c change) ([]byte, error) {
+	t, from, to := c.tensor, c.from, c.to
 	data, cols := f.Data(t), int(t.Dims[0])
 	rowIn, rowOut := from.RowBytes(cols), to.RowBytes(cols)
 	rows := len(data) / rowIn
 	if from == to {
 		w, err := quant.NewMatrix(from, rows, cols, data)
 		if err == nil {
-			err = w.CheckFinite(k)
+			err = w.CheckFinite(ctx.K)
 		}
 		if err != nil {
 			return nil, modelError(fmt.Errorf("%s: %s: %w", f.Name, t.Name, trimPackage(err)), "")
@@ -205,14 +310,21 @@ func repack(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, from, to *quant.Type)
 		return data, nil
 	}
 	packed := make([]byte, rows*rowOut)
-	x := make([]float32, cols)
-	for r := range rows {
-		from.Unpack(k, x, data[r*rowIn:][:rowIn])
-		if err := to.Pack(packed[r*rowOut:][:rowOut], x); err != nil {
-			var v *quant.ValueError
-			if errors.As(err, &v) {
-				return nil, modelError(fmt.Errorf("%s: %s[%d,%d]: %s", f.Name, t.Name, r, v.Index, v.Problem()), "")
-			}
+	buffers := make([][]float32, ctx.Par.Workers())
+	errs := make([]error, rows)
+	ctx.Par.ForWorker(rows, func(worker, r int) {
+		if buffers[worker] == nil {
+			buffers[worker] = make([]float32, cols)
+		}
+		from.Unpack(ctx.K, buffers[worker], data[r*rowIn:][:rowIn])
+		errs[r] = to.Pack(packed[r*rowOut:][:rowOut], buffers[worker])
+	})
+	for r, err := range errs {
+		var v *quant.ValueError
+		if errors.As(err, &v) {
+			return nil, modelError(fmt.Errorf("%s: %s[%d,%d]: %s", f.Name, t.Name, r, v.Index, v.Problem()), "")
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", f.Name, t.Name, err)
 		}
 	}
