@@ -25,6 +25,8 @@ const (
 	maxLayers = 1 << 12
 	maxWidth  = 1 << 20
 	maxCtx    = 1 << 30
+	// maxExperts is that of llama.cpp.
+	maxExperts = 512
 )
 
 // readConfig takes a model's shape from a file's metadata.
@@ -50,6 +52,7 @@ func readConfig(f *gguf.File) (Config, error) {
 	c.NCtx = k.sizeOr("context_length", maxCtx, 2048)
 	c.Norm, c.FFN, c.Parallel = arch.Norm, arch.FFN, arch.Parallel
 	c.Eps = float32(k.float(arch.epsKey(), 1e-5))
+	k.experts(&c)
 	if k.err != nil {
 		return Config{}, k.err
 	}
@@ -124,6 +127,28 @@ func (k *keys) float(key string, absent float64) float64 {
 	return absent
 }
 
+// experts reads the mixture of experts, if the file says that there is one.
+func (k *keys) experts(c *Config) {
+	n, _, err := k.f.Uint(k.prefix + "expert_count")
+	if k.err == nil {
+		k.err = err
+	}
+	if n == 0 || k.err != nil {
+		return
+	}
+	c.FFN = nn.FFNMoE
+	c.MoE = nn.MoEConfig{
+		NExperts: k.size("expert_count", maxExperts),
+		NUsed:    k.size("expert_used_count", maxExperts),
+		DExpert:  k.sizeOr("expert_feed_forward_length", maxWidth, c.DFF),
+		Scale:    float32(k.float("expert_weights_scale", 1)),
+	}
+	c.DFF = 0
+	if k.err == nil && c.MoE.NUsed > c.MoE.NExperts {
+		k.err = fmt.Errorf("engine: %s: key %sexpert_used_count is %d, there are %d experts", k.f.Name, k.prefix, c.MoE.NUsed, c.MoE.NExperts)
+	}
+}
+
 // rope reads the rotary embedding. Scaling types that change the angles in ways not
 // built here are refused, for a wrong angle gives plausible nonsense.
 func (k *keys) rope(dHead int, neox bool) (*nn.Rope, error) {
@@ -171,7 +196,12 @@ func (c Config) String() string {
 	if c.NKVHeads != c.NHeads {
 		fmt.Fprintf(&b, " (%d KV)", c.NKVHeads)
 	}
-	fmt.Fprintf(&b, ", feed-forward %d, vocabulary %d", c.DFF, c.NVocab)
+	if c.FFN == nn.FFNMoE {
+		fmt.Fprintf(&b, ", %d of %d experts, feed-forward %d", c.MoE.NUsed, c.MoE.NExperts, c.MoE.DExpert)
+	} else {
+		fmt.Fprintf(&b, ", feed-forward %d", c.DFF)
+	}
+	fmt.Fprintf(&b, ", vocabulary %d", c.NVocab)
 	if c.Tied {
 		b.WriteString(", tied output")
 	}

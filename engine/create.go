@@ -16,6 +16,7 @@ type Shape struct {
 	Name                                      string // general.name; may be empty
 	NVocab, DModel, NLayers, NHeads, NKVHeads int
 	DFF, NCtx                                 int
+	NExperts, NExpertsUsed                    int     // of feed-forward width DFF each; 0: none
 	RopeDim                                   int     // 0: the head width
 	RopeBase                                  float64 // 0: 10000
 	Eps                                       float64 // 0: 1e-5
@@ -45,6 +46,9 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	if min(s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx) < 1 || s.DModel%s.NHeads != 0 || s.NHeads%s.NKVHeads != 0 {
 		return nil, nil, fmt.Errorf("engine: Create: width %d, %d layers, %d heads, %d KV heads, feed-forward %d, vocabulary %d, context %d do not make a model",
 			s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx)
+	}
+	if s.NExperts < 0 || s.NExperts > 0 && (s.NExpertsUsed < 1 || s.NExpertsUsed > s.NExperts) {
+		return nil, nil, fmt.Errorf("engine: Create: %d of %d experts do not make a model", s.NExpertsUsed, s.NExperts)
 	}
 	std, eps, base := s.Std, s.Eps, s.RopeBase
 	if std == 0 {
@@ -84,11 +88,17 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	}
 	kvs = append(kvs, s.Vocab...)
 
+	if s.NExperts > 0 {
+		kvs = append(kvs, gguf.KV{Key: key("expert_count"), Value: uint32(s.NExperts)}, gguf.KV{Key: key("expert_used_count"), Value: uint32(s.NExpertsUsed)})
+	}
 	c := Config{Arch: arch, NVocab: s.NVocab, NLayers: s.NLayers, BlockConfig: nn.BlockConfig{
 		AttentionConfig: nn.AttentionConfig{NHeads: s.NHeads, NKVHeads: s.NKVHeads, DHead: dHead},
 		DModel:          s.DModel, DFF: s.DFF,
 		Norm: arch.Norm, FFN: arch.FFN, Parallel: arch.Parallel,
 	}}
+	if s.NExperts > 0 {
+		c.FFN, c.MoE = nn.FFNMoE, nn.MoEConfig{NExperts: s.NExperts, DExpert: s.DFF}
+	}
 	has := func(name string) bool {
 		if name == "output.weight" {
 			return !s.Tied
@@ -97,12 +107,15 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	}
 	var tensors []gguf.TensorData
 	for i, sl := range c.layout(&weights{}, has) {
-		if sl.optional {
+		if sl.optional || sl.part > 0 {
 			continue
 		}
 		dims := []uint64{uint64(sl.cols)}
 		if sl.rows > 1 {
 			dims = append(dims, uint64(sl.rows))
+		}
+		if sl.parts > 0 {
+			dims = append(dims, uint64(sl.parts))
 		}
 		tensors = append(tensors, gguf.TensorData{Name: sl.name, Type: gguf.F32, Dims: dims, Bytes: func() ([]byte, error) {
 			return sl.initial(rand.New(rand.NewPCG(s.Seed, uint64(i))), std, s.NLayers), nil
@@ -116,7 +129,7 @@ func (s slot) initial(rng *rand.Rand, std float64, nLayers int) []byte {
 	if s.init == initResidual {
 		std /= math.Sqrt(2 * float64(nLayers))
 	}
-	out := make([]byte, 4*s.rows*s.cols)
+	out := make([]byte, 4*s.rows*s.cols*max(1, s.parts))
 	for i := 0; i < len(out); i += 4 {
 		var v float64
 		switch s.init {

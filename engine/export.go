@@ -30,18 +30,24 @@ func (m *Model) Export(path string, o ExportOptions) error {
 // ExportParts is Export for a model that may take several files. It returns their names.
 func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
-	for _, p := range m.params {
-		typ := p.Stored.Type
-		if t := o.Types[p.Name]; t != nil {
+	for ps := m.params; len(ps) > 0; {
+		name, n := tensorOf(ps[0]), 1
+		for n < len(ps) && tensorOf(ps[n]) == name {
+			n++
+		}
+		parts := ps[:n] // of one tensor
+		ps = ps[n:]
+		typ := parts[0].Stored.Type
+		if t := o.Types[name]; t != nil {
 			typ = t
 		}
-		if typ == p.Stored.Type && !changed(m.Ctx.K, p) {
+		if typ == parts[0].Stored.Type && !slices.ContainsFunc(parts, func(p *nn.Param) bool { return changed(m.Ctx.K, p) }) {
 			continue
 		}
-		t, _ := m.File.Tensor(p.Name)
+		t, _ := m.File.Tensor(name)
 		replace = append(replace, gguf.TensorData{
-			Name: p.Name, Type: typ.GGUF, Dims: t.Dims,
-			Bytes: func() ([]byte, error) { return m.pack(p, typ) },
+			Name: name, Type: typ.GGUF, Dims: t.Dims,
+			Bytes: func() ([]byte, error) { return m.pack(parts, typ) },
 		})
 	}
 	return gguf.RewriteSplit(path, m.File, o.Set, replace, o.Split)
@@ -65,12 +71,14 @@ func changed(k *simd.Kernels, p *nn.Param) bool {
 	return false
 }
 
-// pack returns p's present value as typ stores it.
-func (m *Model) pack(p *nn.Param, typ *quant.Type) ([]byte, error) {
-	w := m.merged(p)
-	out := make([]byte, p.Rows*typ.RowBytes(p.Cols))
-	if err := typ.Pack(out, w); err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", p.Name, err)
+// pack returns the present value of a tensor's parts as typ stores it.
+func (m *Model) pack(parts []*nn.Param, typ *quant.Type) ([]byte, error) {
+	size := parts[0].Rows * typ.RowBytes(parts[0].Cols)
+	out := make([]byte, len(parts)*size)
+	for i, p := range parts {
+		if err := typ.Pack(out[i*size:(i+1)*size], m.merged(p)); err != nil {
+			return nil, fmt.Errorf("engine: %s: %w", p.Name, err)
+		}
 	}
 	return out, nil
 }

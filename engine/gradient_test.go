@@ -46,6 +46,18 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 	}
 	affine := func(name string) ref.Affine[N] { return ref.Affine[N]{W: mat(name + ".weight"), B: v[name+".bias"]} }
 	gain := func(name string) ref.Gain[N] { return ref.Gain[N]{W: v[name+".weight"], B: v[name+".bias"]} }
+	moe := func(p string) *ref.MoE[N] {
+		if c.FFN != nn.FFNMoE {
+			return nil
+		}
+		e := &ref.MoE[N]{Router: mat(p + "ffn_gate_inp.weight"), NUsed: c.MoE.NUsed, Scale: float64(c.MoE.Scale)}
+		for i := range c.MoE.NExperts {
+			e.Gate = append(e.Gate, mat(fmt.Sprintf("%sffn_gate_exps.weight[%d]", p, i)))
+			e.Up = append(e.Up, mat(fmt.Sprintf("%sffn_up_exps.weight[%d]", p, i)))
+			e.Down = append(e.Down, mat(fmt.Sprintf("%sffn_down_exps.weight[%d]", p, i)))
+		}
+		return e
+	}
 	r := &ref.Model[N]{
 		Config: ref.Config{
 			AttentionConfig: ref.AttentionConfig{NHeads: c.NHeads, NKVHeads: c.NKVHeads, Scale: float64(c.Scale), Softcap: float64(c.Softcap), Window: c.Window},
@@ -61,6 +73,7 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 			AttnNorm: gain(p + "attn_norm"), FFNNorm: gain(p + "ffn_norm"),
 			QKV: affine(p + "attn_qkv"), Q: affine(p + "attn_q"), K: affine(p + "attn_k"), V: affine(p + "attn_v"), O: affine(p + "attn_output"),
 			Gate: affine(p + "ffn_gate"), Up: affine(p + "ffn_up"), Down: affine(p + "ffn_down"),
+			MoE: moe(p),
 		})
 	}
 	return r
@@ -70,7 +83,7 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 func gradientCases() map[string]engine.Shape {
 	cases := map[string]engine.Shape{}
 	for _, arch := range tinyArchs {
-		cases[arch] = tiny.Shape(arch) // llama: GQA, tied; phi2: biases, partial rotary, untied
+		cases[arch] = tiny.Shape(arch) // llama: GQA, tied; phi2: biases, partial rotary, untied; mixtral: experts
 		other := tiny.Shape(arch)
 		other.Tied = !other.Tied
 		other.NKVHeads = 1

@@ -21,6 +21,8 @@ type slot struct {
 	optional   bool
 	init       initKind
 	param      **nn.Param
+	part       int // of the tensor's parts, which follow each other
+	parts      int // 0: the slot is the whole tensor
 }
 
 type initKind int
@@ -39,7 +41,7 @@ func (c *Config) layout(w *weights, has func(name string) bool) []slot {
 	var s []slot
 	bias := !c.Arch.Biases // optional unless the architecture demands it
 	add := func(param **nn.Param, name string, rows, cols int, optional bool, init initKind) {
-		s = append(s, slot{name, rows, cols, optional, init, param})
+		s = append(s, slot{name: name, rows: rows, cols: cols, optional: optional, init: init, param: param})
 	}
 	norm := func(gain, b **nn.Param, name string) {
 		add(gain, name+".weight", 1, c.DModel, false, initOnes)
@@ -50,6 +52,12 @@ func (c *Config) layout(w *weights, has func(name string) bool) []slot {
 	linear := func(weight, b **nn.Param, name string, rows, cols int, init initKind) {
 		add(weight, name+".weight", rows, cols, false, init)
 		add(b, name+".bias", 1, rows, bias, initZeros)
+	}
+	experts := func(ps *[]*nn.Param, name string, rows, cols int, init initKind) {
+		*ps = make([]*nn.Param, c.MoE.NExperts)
+		for e := range *ps {
+			s = append(s, slot{name: name + ".weight", rows: rows, cols: cols, init: init, param: &(*ps)[e], part: e, parts: len(*ps)})
+		}
 	}
 	q, kv := c.NHeads*c.DHead, c.NKVHeads*c.DHead
 
@@ -68,6 +76,13 @@ func (c *Config) layout(w *weights, has func(name string) bool) []slot {
 		linear(&b.O, &b.OBias, p+"attn_output", c.DModel, q, initResidual)
 		if !c.Parallel {
 			norm(&b.FFNNorm, &b.FFNNormBias, p+"ffn_norm")
+		}
+		if c.FFN == nn.FFNMoE {
+			add(&b.MoE.Router, p+"ffn_gate_inp.weight", c.MoE.NExperts, c.DModel, false, initNormal)
+			experts(&b.MoE.Gate, p+"ffn_gate_exps", c.MoE.DExpert, c.DModel, initNormal)
+			experts(&b.MoE.Up, p+"ffn_up_exps", c.MoE.DExpert, c.DModel, initNormal)
+			experts(&b.MoE.Down, p+"ffn_down_exps", c.DModel, c.MoE.DExpert, initResidual)
+			continue
 		}
 		if c.FFN == nn.FFNSwiGLU {
 			linear(&b.Gate, &b.GateBias, p+"ffn_gate", c.DFF, c.DModel, initNormal)

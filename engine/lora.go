@@ -42,7 +42,7 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 		}
 		hit := false
 		for _, pattern := range o.Targets {
-			ok, err := path.Match(pattern, p.Name)
+			ok, err := path.Match(pattern, tensorOf(p))
 			if err != nil {
 				return fmt.Errorf("engine: LoRA target %q: %w", pattern, err)
 			}

@@ -123,6 +123,15 @@ func newParam(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param,
 	for _, d := range t.Dims[1:] {
 		rows *= d // the reader checked the product
 	}
+	data, name := f.Data(t), s.name
+	if s.parts > 0 {
+		if len(t.Dims) != 3 || t.Dims[1] != uint64(s.rows) || cols != uint64(s.cols) || t.Dims[2] != uint64(s.parts) {
+			return nil, fmt.Errorf("engine: %s: %s has dimensions %v, want [%d %d %d]", f.Name, s.name, t.Dims, s.cols, s.rows, s.parts)
+		}
+		rows = t.Dims[1]
+		size := len(data) / s.parts
+		data, name = data[s.part*size:(s.part+1)*size], fmt.Sprintf("%s[%d]", s.name, s.part)
+	}
 	if rows != uint64(s.rows) || cols != uint64(s.cols) {
 		return nil, fmt.Errorf("engine: %s: %s is %d×%d, want %d×%d", f.Name, s.name, rows, cols, s.rows, s.cols)
 	}
@@ -130,15 +139,21 @@ func newParam(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param,
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s: %s: %w", f.Name, s.name, err)
 	}
-	stored, err := quant.NewMatrix(typ, s.rows, s.cols, f.Data(t))
+	stored, err := quant.NewMatrix(typ, s.rows, s.cols, data)
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s: %s: %w", f.Name, s.name, err)
 	}
-	p := &nn.Param{Name: s.name, Rows: s.rows, Cols: s.cols, Stored: stored}
+	p := &nn.Param{Name: name, Rows: s.rows, Cols: s.cols, Stored: stored}
 	if p.Rows == 1 {
 		p.F32 = stored.Dequantize(k)
 	}
 	return p, nil
+}
+
+// tensorOf returns the name of the tensor that a parameter is or, as one of several experts, is a part of.
+func tensorOf(p *nn.Param) string {
+	name, _, _ := strings.Cut(p.Name, "[")
+	return name
 }
 
 // Params returns the parameters of the file in the one order that loading,

@@ -92,6 +92,7 @@ func addRows(c *nn.Ctx, de []float32, ids []int32, dy nn.Mat) {
 type Dot struct {
 	g        *Grads
 	sampleOf []int32
+	rows     []int32 // of the batch, which the factors belong to; nil: all
 	Scores   []float64
 	z        []float32
 }
@@ -100,6 +101,9 @@ type Dot struct {
 func NewDot(g *Grads, n int) *Dot { return &Dot{g: g, Scores: make([]float64, n)} }
 
 func (d *Dot) beginRows(sampleOf []int32) { d.sampleOf = sampleOf }
+
+// SelectRows says which rows of the batch the next factors are of.
+func (d *Dot) SelectRows(rows []int32) { d.rows = rows }
 
 // each adds f(t) to the score of the sample that row t belongs to.
 func (d *Dot) each(rows int, f func(t int) float32) {
@@ -110,6 +114,9 @@ func (d *Dot) each(rows int, f func(t int) float32) {
 		}
 	})
 	for t, v := range part {
+		if d.rows != nil {
+			t = int(d.rows[t])
+		}
 		d.Scores[d.sampleOf[t]] += float64(v)
 	}
 }
@@ -190,6 +197,13 @@ func (t Tee) beginRows(sampleOf []int32) {
 		if s, ok := s.(rowsSink); ok {
 			s.beginRows(sampleOf)
 		}
+	}
+}
+
+// SelectRows calls that of every sink that has one.
+func (t Tee) SelectRows(rows []int32) {
+	for _, s := range t {
+		nn.SelectRows(s, rows)
 	}
 }
 
@@ -334,6 +348,8 @@ func (r *route) beginRows(sampleOf []int32) {
 		s.beginRows(sampleOf)
 	}
 }
+
+func (r *route) SelectRows(rows []int32) { nn.SelectRows(r.to, rows) }
 
 func (r *route) done(ps ...*nn.Param) {
 	s, ok := r.to.(doneSink)

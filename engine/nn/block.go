@@ -9,6 +9,7 @@ type FFNKind int
 const (
 	FFNSwiGLU FFNKind = iota // Down(silu(Gate n)∘Up n): llama, mistral, qwen
 	FFNGELU                  // Down(gelu(Up n)): phi-2, gpt-neox
+	FFNMoE                   // a mixture of experts (see MoE): mixtral, qwen3moe
 )
 
 // BlockConfig is what all blocks of a model share.
@@ -22,6 +23,7 @@ type BlockConfig struct {
 	LocalRope       *Rope   // of local blocks; nil: Rope
 	Parallel        bool    // attention and feed-forward both read one norm (see Block)
 	FFN             FFNKind
+	MoE             MoEConfig // of FFNMoE, for which DFF is 0
 }
 
 // Block is one layer of a transformer: its parameters, absent ones nil. Either QKV
@@ -45,6 +47,7 @@ type Block struct {
 	FFNNorm, FFNNormBias         *Param // [D]
 	Gate, GateBias, Up, UpBias   *Param // [F, D], [F]; Gate of SwiGLU only
 	Down, DownBias               *Param // [D, F], [D]
+	MoE                          MoE    // of FFNMoE, in place of Gate, Up and Down
 }
 
 // Params returns the parameters that are there, in the order of the forward pass.
@@ -62,7 +65,7 @@ func (b *Block) Params() []*Param {
 			out = append(out, p)
 		}
 	}
-	return out
+	return append(out, b.MoE.Params()...)
 }
 
 // BlockState is what a block's forward saves for its backward. It is reused from
@@ -77,6 +80,7 @@ type BlockState struct {
 	n2           Mat // FFNNorm(h) [T,D], sequential only
 	gate, up     Mat // [T,F], before the activation; gate of SwiGLU only
 	act          Mat // [T,F], after it
+	moe          moeState
 }
 
 // NewBlockState returns a state for batches of rows rows; see Resize.
@@ -120,7 +124,7 @@ func (cfg *BlockConfig) StateBytes(rows int) int {
 	if cfg.FFN == FFNSwiGLU {
 		n += cfg.DFF // gate
 	}
-	return 4 * n * rows
+	return 4*n*rows + cfg.MoE.stateBytes(rows, cfg.DModel)
 }
 
 // Forward sets y to the block's output for x and saves in st what Backward needs.
@@ -138,6 +142,10 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 		b.project(c, y, st)
 	} else {
 		c.copyRows(y, st.h)
+	}
+	if cfg.FFN == FFNMoE {
+		b.MoE.output(c, &st.moe, y)
+		return
 	}
 	linear(c, y, st.act, b.Down, true)
 	AddBias(c, y, b.DownBias)
@@ -178,6 +186,8 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	case FFNGELU:
 		project(c, n2, up)
 		GELU(c, st.act, st.up)
+	case FFNMoE:
+		b.MoE.forward(c, &cfg.MoE, &st.moe, n2)
 	}
 }
 
@@ -232,8 +242,10 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	if !cfg.Parallel {
 		n2 = st.n2
 	}
-	g.act.resize(x.Rows, cfg.DFF)
-	affineBackward(c, g.act, dy, st.act, b.Down, b.DownBias, s, false)
+	if cfg.FFN != FFNMoE {
+		g.act.resize(x.Rows, cfg.DFF)
+		affineBackward(c, g.act, dy, st.act, b.Down, b.DownBias, s, false)
+	}
 	switch cfg.FFN {
 	case FFNSwiGLU: // act = silu(gate)∘up, gate = Gate(n2), up = Up(n2)
 		g.gate.resize(x.Rows, cfg.DFF)
@@ -244,6 +256,8 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	case FFNGELU: // act = gelu(up), up = Up(n2)
 		GELUBackward(c, g.act, g.act, st.up)
 		affineBackward(c, g.n, g.act, n2, b.Up, b.UpBias, s, false)
+	case FFNMoE:
+		b.MoE.backward(c, &cfg.MoE, &st.moe, g.n, dy, n2, s)
 	}
 	// n2 = FFNNorm(h) and the residual h; from here dx is dh. In a parallel block
 	// h's gradient is dy, and that of n1 = n2 stays in g.n.
@@ -286,7 +300,7 @@ func checkBlock(op string, cfg *BlockConfig, x Mat, pos []int32) {
 	if x.Cols != cfg.DModel || len(pos) != x.Rows {
 		panicf("%s: x is %v with %d positions, the model is %d wide", op, x, len(pos), cfg.DModel)
 	}
-	if cfg.FFN != FFNSwiGLU && cfg.FFN != FFNGELU {
+	if cfg.FFN < FFNSwiGLU || cfg.FFN > FFNMoE {
 		panicf("%s: feed-forward kind %d is not known", op, cfg.FFN)
 	}
 }

@@ -41,6 +41,14 @@ var blockCases = []struct {
 		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, DFF: 5, Eps: 1e-2, Norm: NormRMS, FFN: FFNSwiGLU, Parallel: true,
 		Rope: &Rope{Dim: 4, Neox: true, Base: 10000, FreqScale: 0.5},
 	}},
+	{name: "experts", cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, FFN: FFNMoE, Eps: 1e-2,
+		MoE: MoEConfig{NExperts: 4, NUsed: 2, DExpert: 5, Scale: 1},
+	}},
+	{name: "experts with adapters", rank: 2, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, FFN: FFNMoE, Eps: 1e-2,
+		MoE: MoEConfig{NExperts: 3, NUsed: 2, DExpert: 5, Scale: 2},
+	}},
 	{name: "local", local: true, cfg: BlockConfig{
 		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Scale: 0.4, Softcap: 1.5, Window: 2}, DFF: 5, Eps: 1e-2,
 		Rope: &Rope{Dim: 4, Neox: true, Base: 10000}, LocalRope: &Rope{Dim: 4, Neox: true, Base: 10},
@@ -75,8 +83,12 @@ func newBlock(d int, cfg BlockConfig, fused, biases, normBias bool, rank int) *B
 	b := &Block{
 		AttnNorm: newParam(rng, "attn_norm", 1, d), AttnNormBias: bias("attn_norm.bias", d, normBias),
 		O: matrix("o", d, nq), OBias: bias("o.bias", d, biases),
-		Up: matrix("up", cfg.DFF, d), UpBias: bias("up.bias", cfg.DFF, biases),
-		Down: matrix("down", d, cfg.DFF), DownBias: bias("down.bias", d, biases),
+	}
+	if cfg.FFN == FFNMoE {
+		b.MoE = *newMoE(d, cfg.MoE, rank)
+	} else {
+		b.Up, b.UpBias = matrix("up", cfg.DFF, d), bias("up.bias", cfg.DFF, biases)
+		b.Down, b.DownBias = matrix("down", d, cfg.DFF), bias("down.bias", d, biases)
 	}
 	if fused {
 		b.QKV, b.QKVBias = matrix("qkv", nq+2*nk, d), bias("qkv.bias", nq+2*nk, biases)
@@ -107,7 +119,7 @@ func withAdapters(b *Block) []*Param {
 }
 
 // refBlock returns b with the values of its parameters from vals.
-func refBlock[N ref.Number](b *Block, vals map[*Param][]N) *ref.Block[N] {
+func refBlock[N ref.Number](b *Block, cfg *BlockConfig, vals map[*Param][]N) *ref.Block[N] {
 	affine := func(w, bias *Param) (a ref.Affine[N]) {
 		if w != nil {
 			a.W = ref.Reshape(vals[w], w.Cols)
@@ -129,13 +141,17 @@ func refBlock[N ref.Number](b *Block, vals map[*Param][]N) *ref.Block[N] {
 		}
 		return g
 	}
+	var moe *ref.MoE[N]
+	if b.MoE.Router != nil {
+		moe = refMoE(&b.MoE, cfg.MoE, vals)
+	}
 	return &ref.Block[N]{
 		Local:    b.Local,
 		AttnNorm: gain(b.AttnNorm, b.AttnNormBias), FFNNorm: gain(b.FFNNorm, b.FFNNormBias),
 		QKV: affine(b.QKV, b.QKVBias),
 		Q:   affine(b.Q, b.QBias), K: affine(b.K, b.KBias), V: affine(b.V, b.VBias),
 		O:    affine(b.O, b.OBias),
-		Gate: affine(b.Gate, b.GateBias), Up: affine(b.Up, b.UpBias), Down: affine(b.Down, b.DownBias),
+		Gate: affine(b.Gate, b.GateBias), Up: affine(b.Up, b.UpBias), Down: affine(b.Down, b.DownBias), MoE: moe,
 	}
 }
 
@@ -193,13 +209,13 @@ func TestBlock(t *testing.T) {
 				inputs = append(inputs, vals[p])
 			}
 			rc := refConfig(&cfg)
-			want := refBlock(b, vals).Of(rc, refMat(x), pos, starts).Flat()
+			want := refBlock(b, &cfg, vals).Of(rc, refMat(x), pos, starts).Flat()
 			grads := ref.Gradient(func(xs [][]complex128) complex128 {
 				vals := map[*Param][]complex128{}
 				for i, p := range params {
 					vals[p] = xs[i+1]
 				}
-				return dot(refBlock(b, vals).Of(rc, ref.Reshape(xs[0], d), pos, starts), f64Mat(dy))
+				return dot(refBlock(b, &cfg, vals).Of(rc, ref.Reshape(xs[0], d), pos, starts), f64Mat(dy))
 			}, inputs...)
 
 			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {

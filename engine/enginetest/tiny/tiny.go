@@ -41,14 +41,17 @@ func Vocab() []gguf.KV {
 }
 
 // Shape is a 2-layer model of the architecture: llama with grouped queries and a tied
-// output, phi2 with a partial rotary embedding and an untied one.
+// output, phi2 with a partial rotary embedding and an untied one; mixtral is a llama of experts.
 func Shape(arch string) engine.Shape {
 	s := engine.Shape{
 		Arch: arch, Name: "tiny", NVocab: NVocab, DModel: 16, NLayers: 2, NHeads: 4, NKVHeads: 2,
 		DFF: 24, NCtx: 64, Tied: true, Std: 0.3, Seed: 7, Vocab: Vocab(),
 	}
-	if arch == "phi2" {
+	switch arch {
+	case "phi2":
 		s.NKVHeads, s.Tied, s.RopeDim = 4, false, 2
+	case "mixtral":
+		s.Arch, s.NExperts, s.NExpertsUsed = "llama", 4, 2
 	}
 	return s
 }

@@ -40,6 +40,7 @@ type Block[N Number] struct {
 	Q, K, V, O     Affine[N]
 	FFNNorm        Gain[N] // not of a parallel block
 	Gate, Up, Down Affine[N]
+	MoE            *MoE[N] // in place of the three, unless nil
 }
 
 // Of returns the block's output for packed sequences (see Attention).
@@ -76,6 +77,9 @@ func (b *Block[N]) attention(cfg *Config, n Mat[N], pos []int32, starts []int) M
 }
 
 func (b *Block[N]) ffn(cfg *Config, n Mat[N]) Mat[N] {
+	if b.MoE != nil {
+		return b.MoE.Of(n)
+	}
 	if cfg.GELU {
 		return b.Down.Of(GELU(b.Up.Of(n)))
 	}
