@@ -16,12 +16,45 @@ import (
 type ExportOptions struct {
 	Set   []gguf.KV              // metadata to add or replace, such as guardcpu.* provenance
 	Types map[string]*quant.Type // tensors to pack into another type than the source's
+	Type  *quant.Type            // of matrices that have changed; nil: the source's
 	Split gguf.Split             // when to go on in another file
+}
+
+// typeOf returns the type that p is written in if it has changed.
+func (o *ExportOptions) typeOf(p *nn.Param) (*quant.Type, error) {
+	name, typ := tensorOf(p), p.Stored.Type
+	switch t := o.Types[name]; {
+	case t != nil:
+		typ = t
+	case o.Type != nil && p.Rows > 1:
+		typ = o.Type
+	}
+	if typ.Pack == nil {
+		return nil, fmt.Errorf("engine: %s: weights of %s can be read, not written", name, typ.Name)
+	}
+	if p.Cols%typ.BlockLen != 0 {
+		return nil, fmt.Errorf("engine: tensor %q has %d columns, want a multiple of %d for %s", name, p.Cols, typ.BlockLen, typ.Name)
+	}
+	return typ, nil
+}
+
+// CheckExport says before any training whether what is trained can be written: an error
+// names a matrix whose type cannot be packed, or does not divide its rows.
+func (m *Model) CheckExport(o ExportOptions) error {
+	for _, p := range m.params {
+		if p.Trainable || p.Adapter != nil {
+			if _, err := o.typeOf(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Export writes the model to path as a copy of its source file in which only the
 // changed tensors and the given keys differ. Changed tensors are packed into the
-// type the source has for them. Adapters are merged on the way. The write is atomic.
+// type the source has for them, unless o says another one: some types are only read (see
+// [Model.CheckExport]). Adapters are merged on the way. The write is atomic.
 func (m *Model) Export(path string, o ExportOptions) error {
 	_, err := m.ExportParts(path, o)
 	return err
@@ -37,12 +70,12 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 		}
 		parts := ps[:n] // of one tensor
 		ps = ps[n:]
-		typ := parts[0].Stored.Type
-		if t := o.Types[name]; t != nil {
-			typ = t
-		}
-		if typ == parts[0].Stored.Type && !slices.ContainsFunc(parts, func(p *nn.Param) bool { return changed(m.Ctx.K, p) }) {
+		if t := o.Types[name]; (t == nil || t == parts[0].Stored.Type) && !slices.ContainsFunc(parts, func(p *nn.Param) bool { return changed(m.Ctx.K, p) }) {
 			continue
+		}
+		typ, err := o.typeOf(parts[0])
+		if err != nil {
+			return nil, err
 		}
 		t, _ := m.File.Tensor(name)
 		replace = append(replace, gguf.TensorData{

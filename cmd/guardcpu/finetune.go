@@ -35,13 +35,15 @@ func finetuneCommand(e *env) *cli.Command {
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)
 	flags = append(flags, mode.flags()...)
+	flags = append(flags, mode.typeFlag())
 	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "finetune",
 		Usage:     "teach a model question-answer data",
 		ArgsUsage: " ",
 		Description: `The loss is the mean negative log-likelihood of the answer tokens of a batch. Defaults are
-TOFU's recipe. The written file has the types of the source: a quantised model is packed again.
+TOFU's recipe. The written file has the types of the source, or for what has changed --type: a
+quantised model is packed again.
 
 Examples:
   guardcpu finetune --model base.gguf --data full.jsonl --out tuned.gguf
@@ -82,12 +84,17 @@ Examples:
 			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
 				return err
 			}
+			written, err := mode.export(m, split)
+			if err != nil {
+				return err
+			}
+			written.Set = provenance("finetune", seed)
 			start := time.Now()
 			last, err := e.finetune(ctx, m, samples, o.forSamples(len(samples), seed), "fine-tune", nil)
 			if err != nil {
 				return err
 			}
-			paths, err := e.export(m, out, provenance("finetune", seed), split)
+			paths, err := e.export(m, out, written)
 			if err != nil {
 				return err
 			}
@@ -150,8 +157,8 @@ func provenance(what string, seed uint64) []gguf.KV {
 
 // export writes the model and reads it back with the strict reader. It returns the
 // names of the files.
-func (e *env) export(m *engine.Model, path string, set []gguf.KV, split gguf.Split) ([]string, error) {
-	paths, err := m.ExportParts(path, engine.ExportOptions{Set: set, Split: split})
+func (e *env) export(m *engine.Model, path string, o engine.ExportOptions) ([]string, error) {
+	paths, err := m.ExportParts(path, o)
 	if err != nil {
 		return nil, writeError(path, err)
 	}

@@ -70,6 +70,7 @@ func runCommand(e *env) *cli.Command {
 	flags = append(flags, o.score.flags()...)
 	flags = append(flags, o.unlearn.flags()...)
 	flags = append(flags, o.mode.flags()...)
+	flags = append(flags, o.mode.typeFlag())
 	flags = append(flags, o.eval.flags()...)
 	flags = append(flags, splitFlags(&o.split)...)
 	return &cli.Command{
@@ -150,6 +151,7 @@ type run struct {
 	file     *gguf.File
 	gold     *subject // nil: none, or to be trained
 	m        *engine.Model
+	written  engine.ExportOptions
 	enc      *encoder
 	dir      *rundir.Dir
 	manifest *manifest
@@ -240,7 +242,11 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
 	// The copies are the state before unlearning, and the given model or, later, the one to write.
-	return r, e.prepare(ctx, r.m, &o.mode, o.seed, 2)
+	if err := e.prepare(ctx, r.m, &o.mode, o.seed, 2); err != nil {
+		return r, err
+	}
+	r.written, err = o.mode.export(r.m, o.split)
+	return r, err
 }
 
 // goldNeedsBase refuses to make a retrained model from one that knows the forget set.

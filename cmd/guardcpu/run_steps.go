@@ -302,12 +302,14 @@ func (r *run) unlearnAndEvaluate(ctx context.Context, key string, seed uint64) (
 // finish writes the model, the metrics, the report and the manifest, and says what came out.
 func (r *run) finish(ctx context.Context) error {
 	r.begin("write")
-	set := append(provenance("run", r.o.seed),
+	r.written.Set = append(provenance("run", r.o.seed),
 		gguf.KV{Key: "guardcpu.method", Value: r.o.unlearn.Loss},
 		gguf.KV{Key: "guardcpu.tau", Value: r.weights.summary.Tau},
 		gguf.KV{Key: "guardcpu.model_sha256", Value: r.manifest.Inputs[0].SHA256},
 	)
-	model, err := r.e.export(r.m, r.dir.File(rundir.Model), set, gguf.Split{})
+	whole := r.written
+	whole.Split = gguf.Split{}
+	model, err := r.e.export(r.m, r.dir.File(rundir.Model), whole)
 	if err != nil {
 		return err
 	}
@@ -316,7 +318,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	var out []string
 	if r.o.out != "" {
-		if out, err = r.e.export(r.m, r.o.out, set, r.o.split); err != nil {
+		if out, err = r.e.export(r.m, r.o.out, r.written); err != nil {
 			return err
 		}
 		r.o.out = out[0]
@@ -363,7 +365,7 @@ func (r *run) finish(ctx context.Context) error {
 // examineFile evaluates the written file where its types round the trained weights:
 // rounding can bring back what was unlearned.
 func (r *run) examineFile(ctx context.Context) error {
-	rounds := false
+	rounds := r.written.Type != nil
 	for _, p := range r.m.Params() {
 		rounds = rounds || p.Stored.Type.Name != "F32"
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/optim"
+	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/gguf"
 )
 
 // modeOptions say which parameters training changes.
@@ -17,6 +19,7 @@ type modeOptions struct {
 	rank        int
 	alpha       float64
 	loraTargets []string
+	typeName    string
 }
 
 func (o *modeOptions) flags() []cli.Flag {
@@ -45,6 +48,27 @@ func (o *modeOptions) prepare(m *engine.Model, seed uint64, copies int) error {
 	}
 	m.TrainFull()
 	return nil
+}
+
+// typeFlag is the flag of commands that write what they have trained.
+func (o *modeOptions) typeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "type", Usage: "`TYPE` in which changed matrices are written, which types that are only read need, such as IQ4_XS and MXFP4 (default: the type they have)", Destination: &o.typeName, Category: "training"}
+}
+
+// export returns the options of writing m, which has been prepared, after checking that
+// what is trained can be written.
+func (o *modeOptions) export(m *engine.Model, split gguf.Split) (engine.ExportOptions, error) {
+	x := engine.ExportOptions{Split: split}
+	if o.typeName != "" {
+		var err error
+		if x.Type, err = quant.PackingByName(o.typeName); err != nil {
+			return x, &statusError{status: exitUsage, err: err}
+		}
+	}
+	if err := m.CheckExport(x); err != nil {
+		return x, modelError(err, "name another type for changed matrices with --type, such as Q8_0 or F16")
+	}
+	return x, nil
 }
 
 // trainFlags are the options of an optimizer. prefix begins their names.

@@ -117,6 +117,7 @@ func unlearnCommand(e *env) *cli.Command {
 	flags = append(flags, so.flags()...)
 	flags = append(flags, o.flags()...)
 	flags = append(flags, mode.flags()...)
+	flags = append(flags, mode.typeFlag())
 	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "unlearn",
@@ -171,21 +172,25 @@ Examples:
 			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
 				return err
 			}
+			written, err := mode.export(m, split)
+			if err != nil {
+				return err
+			}
 			start := time.Now()
-			set := append(provenance("unlearn", seed), gguf.KV{Key: "guardcpu.method", Value: o.Loss})
+			written.Set = append(provenance("unlearn", seed), gguf.KV{Key: "guardcpu.method", Value: o.Loss})
 			if weigh {
 				w, err := e.attribute(ctx, m, x.retain, x.forget, so)
 				if err != nil {
 					return err
 				}
 				data.Multipliers = w.mult
-				set = append(set, gguf.KV{Key: "guardcpu.tau", Value: w.summary.Tau})
+				written.Set = append(written.Set, gguf.KV{Key: "guardcpu.tau", Value: w.summary.Tau})
 			}
 			hist, err := e.unlearn(ctx, m, data, o.Options, "unlearn", guard.Hooks{})
 			if err != nil {
 				return err
 			}
-			paths, err := e.export(m, out, set, split)
+			paths, err := e.export(m, out, written)
 			if err != nil {
 				return err
 			}

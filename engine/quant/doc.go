@@ -17,6 +17,16 @@
 // to a q within 0…15 (Q5_0: 0…31) its error is |d|/2 + 8·δ; only the far end from x*,
 // where q would be 16, has up to |d|. Numbers are little-endian whatever the machine.
 //
+// Other types are read and not written (Pack is nil); package simd has a file for each,
+// which says what is in a block:
+//
+//	IQ4_XS, IQ4_NL           d·v, v one of 16 numbers; a scale of 6 bits for 32 weights, or one block each
+//	MXFP4, NVFP4             d·v, v of 4 bits (E2M1), d a power of two, or of 8 bits (UE4M3) for 16 weights
+//	IQ3_S, IQ3_XXS           d·(±g), g four coordinates of a point of a grid
+//	IQ2_S, IQ2_XS, IQ2_XXS   d·(±g), g eight coordinates of a point of a grid
+//	TQ2_0, TQ1_0             d·v, v one of -1, 0 and 1: two bits, or five in a byte
+//	IQ1_M, IQ1_S             d·(g±⅛), g eight coordinates -1, 0 or 1 of a point of a grid
+//
 // # Invariants
 //
 //   - Unpack gives the float32 that ggml gives, bit for bit, and Pack the bytes of
