@@ -15,6 +15,12 @@ var weightsAVX2 = func() Weights {
 	w.BF16 = bf16AVX2
 	w.Q8_0 = q8_0AVX2
 	w.Q4_0 = q4_0AVX2
+	w.Q4_1.Unpack = unpackBlocks("Q4_1", 32, 20, unpackQ4_1AVX2)
+	w.Q5_0.Unpack = unpackBlocks("Q5_0", 32, 22, unpackQ5_0AVX2)
+	w.Q5_1.Unpack = unpackBlocks("Q5_1", 32, 24, unpackQ5_1AVX2)
+	w.IQ4_NL.Unpack = unpackBlocks("IQ4_NL", 32, 18, unpackIQ4_NLAVX2)
+	w.IQ4_XS.Unpack = unpackBlocks("IQ4_XS", 256, 136, unpackIQ4_XSAVX2)
+	w.MXFP4.Unpack = unpackBlocks("MXFP4", 32, 17, unpackMXFP4AVX2)
 	return w
 }()
 
@@ -32,14 +38,14 @@ var bf16AVX2 = Packed{
 
 var q8_0AVX2 = Packed{
 	BlockLen: 32, BlockBytes: 34,
-	Unpack:  unpackBlocks("Q8_0", 34, unpackQ8_0AVX2),
+	Unpack:  unpackBlocks("Q8_0", 32, 34, unpackQ8_0AVX2),
 	DotInt8: dotInt8Vector("Q8_0", 34, dotQ8_0AVX2, q8_0Generic.DotInt8),
 	Tile:    int8TileVector(34, 4, packQ8_0AVX2, tileQ8_0AVX2),
 }
 
 var q4_0AVX2 = Packed{
 	BlockLen: 32, BlockBytes: 18,
-	Unpack:  unpackBlocks("Q4_0", 18, unpackQ4_0AVX2),
+	Unpack:  unpackBlocks("Q4_0", 32, 18, unpackQ4_0AVX2),
 	DotInt8: dotInt8Vector("Q4_0", 18, dotQ4_0AVX2, q4_0Generic.DotInt8),
 	Tile:    int8TileVector(18, 4, packQ4_0AVX2, tileQ4_0AVX2),
 }
@@ -58,11 +64,12 @@ func unpack16Vector(name string, asm func(dst *float32, src *byte, n int), rest 
 	}
 }
 
-func unpackBlocks(name string, blockBytes int, asm func(dst *float32, src *byte, blocks int)) func(dst []float32, src []byte) {
+func unpackBlocks(name string, blockLen, blockBytes int, asm func(dst *float32, src *byte, blocks int)) func(dst []float32, src []byte) {
+	step := chunk / blockLen
 	return func(dst []float32, src []byte) {
-		checkUnpack(name, len(dst), 32, len(src), blockBytes)
-		for b, blocks := 0, len(dst)/32; b < blocks; b += chunk / 32 {
-			asm(at(dst, 32*b), atByte(src, b*blockBytes), min(chunk/32, blocks-b))
+		checkUnpack(name, len(dst), blockLen, len(src), blockBytes)
+		for b, blocks := 0, len(dst)/blockLen; b < blocks; b += step {
+			asm(at(dst, blockLen*b), atByte(src, b*blockBytes), min(step, blocks-b))
 		}
 	}
 }

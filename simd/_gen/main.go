@@ -30,6 +30,7 @@ var files = []struct {
 	{"stochastic", stochastic},
 	{"turn", turn},
 	{"packed", packed},
+	{"blocks", blocks},
 	{"int8", int8s},
 	{"int8vnni", int8VNNI},
 }
