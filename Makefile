@@ -1,6 +1,6 @@
 # The daily commands. Everything works with Go alone, too: see CONTRIBUTING.md.
 
-.PHONY: build test check race arm64 fuzz bench bench-peers generate demo clean
+.PHONY: build test check race arm64 fuzz bench bench-peers llamacpp generate demo clean
 
 build: ## the binary, static
 	CGO_ENABLED=0 go build -trimpath -o guardcpu ./cmd/guardcpu
@@ -26,6 +26,9 @@ bench: ## every benchmark, ten times, for benchstat
 bench-peers: ## oneDNN, OpenBLAS, PyTorch and llama.cpp beside guardcpu, and the tables of README.md (benchmarks/README.md)
 	go run ./benchmarks/peers $(PEERS)
 	go run ./benchmarks/peers -readme
+
+llamacpp: ## logits of every architecture and weight type against llama.cpp, whose libraries are in LLAMA_LIB (benchmarks/llamacpp)
+	go run ./benchmarks/llamacpp -llama-lib $(LLAMA_LIB)
 
 generate: ## the assembly, from simd/_gen
 	go generate ./simd

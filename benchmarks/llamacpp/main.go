@@ -1,60 +1,102 @@
-// Command llamacpp makes small models with random weights, one of each architecture, for
-// check.mjs to compare guardcpu with llama.cpp where no trained model is at hand.
+// Command llamacpp compares guardcpu with llama.cpp: logits and greedily chosen tokens.
 //
-//	go run ./benchmarks/llamacpp -vocab any-gpt2-family.gguf -out runs/random
+//	npm install node-llama-cpp@3.22.1     (somewhere: llama.cpp's prebuilt libraries)
+//	go run ./benchmarks/llamacpp -llama-lib DIR/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
+//	go run ./benchmarks/llamacpp -llama-lib DIR model.gguf …
 //
-// The vocabulary is that of another GGUF file; a vocabulary-only file is enough.
+// DIR is any folder with llama.cpp's shared libraries; a C compiler is needed, too.
+//
+// Without arguments it makes small models with random weights, of every architecture in every
+// weight type, whose norms have gains and biases of their own, and compares on each
+//
+//   - exact: the logits of guardcpu from the packed weights, in float32, with those of llama.cpp
+//     from the same weights as float32. Both sum float32 products, in another order: an
+//     error of about √512·2⁻²⁴ a product, and 17 of them one behind another. The largest
+//     difference may be 2⁻¹⁶ of the largest logit, and 2⁻⁹ with GELU, which llama.cpp looks up
+//     in a table from float16 to float16.
+//   - packed: the same with llama.cpp's logits from the packed weights. It rounds the inputs of
+//     a product to float16, bfloat16 or 8 bits, by the type of the weights: a relative error of
+//     2⁻¹¹/√3, 2⁻⁹/√3 or c/(127·√12), where c = 4 bounds the ratio of the largest to the root
+//     mean square of a block's numbers. The errors of products one behind another, four a
+//     layer and the output, add up as if independent; twice that is allowed, as root mean square
+//     relative to the logits', for the median of the tokens: it also happens that a token is
+//     routed to another expert.
+//   - greedy: the tokens that guardcpu generates, one at a time, with llama.cpp's likeliest from
+//     the weights as float32. Where its largest logits are nearer than twice the difference
+//     allowed above, either counts.
+//
+// With models, prompts are tokenized and continued greedily by both. llama.cpp computes from
+// the packed weights there, so on quantised files tokens of nearly the same logit may change
+// places: that is reported and no failure. The same file as float32 (guardcpu quantize --type
+// F32) is held to equality.
 package main
 
 import (
+	"context"
 	"flag"
+	"fmt"
 	"log"
 	"os"
-	"path/filepath"
 	"strings"
-
-	"github.com/guardcpu/guardcpu/engine"
-	"github.com/guardcpu/guardcpu/gguf"
 )
 
+type options struct {
+	lib, dir, cache string
+	archs, types    string
+	prompts         string
+	n               int
+}
+
 func main() {
-	vocab := flag.String("vocab", "", "GGUF file whose vocabulary to take")
-	out := flag.String("out", "runs/random", "folder to write the models to")
+	var o options
+	flag.StringVar(&o.lib, "llama-lib", "", "folder of llama.cpp's shared libraries")
+	flag.StringVar(&o.dir, "out", "", "folder to keep the random models in; without it they are removed")
+	flag.StringVar(&o.archs, "archs", "", "names of random models, comma-separated (default: all)")
+	flag.StringVar(&o.types, "types", "", "weight types, comma-separated (default: all)")
+	flag.StringVar(&o.prompts, "prompts", "Once upon a time|Lily and Tom went to the|One day, a little", "prompts for given models, separated by |")
+	flag.IntVar(&o.n, "n", 32, "tokens to generate")
 	flag.Parse()
-	if err := run(*vocab, *out); err != nil {
+	if err := o.run(context.Background(), flag.Args()); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(vocab, out string) error {
-	f, err := gguf.Open(vocab)
+func (o *options) run(ctx context.Context, models []string) error {
+	work, err := os.MkdirTemp("", "llamacpp-")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
+	defer os.RemoveAll(work)
+	if o.dir == "" {
+		o.dir = work
 	}
-	var kvs []gguf.KV
-	for _, kv := range f.KVs {
-		if strings.HasPrefix(kv.Key, "tokenizer.") {
-			kvs = append(kvs, kv)
-		}
-	}
-	tokens, _, err := f.Strings("tokenizer.ggml.tokens")
+	program, version, err := build(ctx, o.lib, work)
 	if err != nil {
 		return err
 	}
-	llama := engine.Shape{
-		Arch: "llama", Name: "random", NVocab: len(tokens), DModel: 128, NLayers: 3, NHeads: 4, NKVHeads: 2,
-		DFF: 256, NCtx: 512, Std: 0.12, Seed: 1, Vocab: kvs,
+	fmt.Printf("llama.cpp %s\n", version)
+	bad := 0
+	if len(models) > 0 {
+		bad, err = o.given(ctx, program, models)
+	} else {
+		bad, err = o.random(ctx, program)
 	}
-	phi2 := llama
-	phi2.Arch, phi2.NKVHeads, phi2.DFF, phi2.RopeDim = "phi2", 4, 512, 16
-	for _, s := range []engine.Shape{llama, phi2} {
-		if err := engine.Create(filepath.Join(out, s.Arch+"-f32.gguf"), s); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
+	if bad > 0 {
+		return fmt.Errorf("%d differ", bad)
+	}
+	fmt.Println("llama.cpp agrees")
 	return nil
+}
+
+// selected says whether name is in the comma-separated list, or the list is empty.
+func selected(list, name string) bool {
+	for item := range strings.SplitSeq(list, ",") {
+		if item == "" || strings.EqualFold(item, name) {
+			return true
+		}
+	}
+	return false
 }

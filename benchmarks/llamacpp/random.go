@@ -1,0 +1,261 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/quant"
+	"github.com/guardcpu/guardcpu/engine/tokenizer"
+	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/simd"
+)
+
+// shapes are the models with random weights, of every architecture, by name. Rows are whole blocks of every type.
+func shapes(vocab *tokenizer.Vocab) []engine.Shape {
+	with := func(name, arch string, change func(*engine.Shape)) engine.Shape {
+		s := engine.Shape{
+			Arch: arch, Name: name, NVocab: vocab.Size(), DModel: 256, NLayers: 4, NHeads: 4, NKVHeads: 2,
+			DFF: 512, NCtx: 512, Std: 0.06, Seed: 1, Vocab: vocab.KVs(),
+		}
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	return []engine.Shape{
+		with("llama", "llama", nil),
+		with("mixtral", "llama", func(s *engine.Shape) { s.NExperts, s.NExpertsUsed, s.DFF = 4, 2, 256 }),
+		with("phi2", "phi2", func(s *engine.Shape) { s.NKVHeads, s.RopeDim = 4, 16 }),
+	}
+}
+
+// gelu says whether llama.cpp looks up an activation of the architecture in a table of float16.
+func gelu(arch string) bool { return arch == "phi2" }
+
+// random compares the models of shapes in every weight type.
+func (o *options) random(ctx context.Context, program string) (bad int, err error) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		return 0, err
+	}
+	vocab, err := tokenizer.TrainSPM([]string{string(readme)}, 320)
+	if err != nil {
+		return 0, err
+	}
+	fmt.Printf("%-12s %-8s %10s %10s %10s %10s  %s\n", "", "", "exact", "allowed", "packed", "allowed", "greedy")
+	for _, s := range shapes(vocab) {
+		if !selected(o.archs, s.Name) {
+			continue
+		}
+		for _, t := range quant.Types {
+			if !selected(o.types, t.Name) {
+				continue
+			}
+			line, ok, err := o.compare(ctx, program, s, t)
+			if err != nil {
+				return bad, fmt.Errorf("%s, %s: %w", s.Name, t.Name, err)
+			}
+			if !ok {
+				bad++
+				line += "  DIFFERS"
+			}
+			fmt.Printf("%-12s %-8s %s\n", s.Name, t.Name, line)
+		}
+	}
+	return bad, nil
+}
+
+// compare is one line of random's table.
+func (o *options) compare(ctx context.Context, program string, s engine.Shape, t *quant.Type) (line string, ok bool, err error) {
+	packed, plain := filepath.Join(o.dir, s.Name+"-"+t.Name+".gguf"), filepath.Join(o.dir, s.Name+"-"+t.Name+"-as-f32.gguf")
+	if err := makeModel(packed, plain, s, t); err != nil {
+		return "", false, err
+	}
+	m, err := engine.Open(packed, engine.Options{Threads: 1, Compute: nn.ComputeF32})
+	if err != nil {
+		return "", false, err
+	}
+	defer m.Close()
+	prompt := make([]int32, 40)
+	rng := rand.New(rand.NewPCG(2, 2))
+	for i := range prompt {
+		prompt[i] = int32(3 + rng.IntN(s.NVocab-3))
+	}
+	out, err := m.Generate(ctx, [][]int32{prompt}, engine.GenOptions{MaxTokens: o.n, IgnoreEOS: true}, nil)
+	if err != nil {
+		return "", false, err
+	}
+	ids := slices.Concat(prompt, out[0])
+	ours, err := logits(m, ids)
+	if err != nil {
+		return "", false, err
+	}
+	exact, err := o.theirLogits(ctx, program, plain, ids)
+	if err != nil {
+		return "", false, err
+	}
+	rounded, err := o.theirLogits(ctx, program, packed, ids)
+	if err != nil {
+		return "", false, err
+	}
+
+	allowed := 0x1p-16
+	if gelu(s.Arch) {
+		allowed = 0x1p-9
+	}
+	worst := largestDifference(ours, exact) / largest(exact)
+	rms, allowedRMS := rmsDifference(ours, rounded), allowed
+	if u := rounding(t); u > 0 {
+		allowedRMS = allowed + 2*u*math.Sqrt(float64(4*s.NLayers+1))
+	}
+	at := 0
+	for at < len(out[0]) && isLikeliest(exact[len(prompt)+at-1], out[0][at], 2*allowed*largest(exact)) {
+		at++
+	}
+	greedy := fmt.Sprintf("equal (%d tokens)", at)
+	if at < len(out[0]) {
+		greedy = fmt.Sprintf("equal until %d", at)
+	}
+	ok = worst <= allowed && rms <= allowedRMS && at == len(out[0]) // false for NaN
+	return fmt.Sprintf("%10.1e %10.1e %10.1e %10.1e  %s", worst, allowed, rms, allowedRMS, greedy), ok, nil
+}
+
+// makeModel writes the shape's model with its matrices as t at packed, and with the same
+// weights as float32 at plain.
+func makeModel(packed, plain string, s engine.Shape, t *quant.Type) error {
+	source := packed + ".source"
+	if err := engine.Create(source, s); err != nil {
+		return err
+	}
+	defer os.Remove(source)
+	f, err := gguf.Open(source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rng := rand.New(rand.NewPCG(s.Seed, 3))
+	gain := 1.0
+	if t.Pack == nil {
+		gain = 0.1 // random blocks are larger than the weights of a model
+	}
+	f32 := quant.Types[0]
+	var asType, asF32 []gguf.TensorData
+	for i := range f.Tensors {
+		x := &f.Tensors[i]
+		typ, values := t, make([]float32, x.Size/4)
+		f32.Unpack(nil, values, f.Data(x))
+		if len(x.Dims) == 1 {
+			typ = f32
+			for j, v := range values {
+				values[j] = float32(gain * (float64(v) + 0.2*rng.NormFloat64())) // a gain is 1, a bias 0
+			}
+		}
+		data := make([]byte, len(values)/typ.BlockLen*typ.BlockBytes)
+		if typ.Pack == nil {
+			data = typ.Random(rng, len(values)/typ.BlockLen)
+		} else if err := typ.Pack(data, values); err != nil {
+			return err
+		}
+		typ.Unpack(simd.All()[0], values, data)
+		plainData := make([]byte, 4*len(values))
+		if err := f32.Pack(plainData, values); err != nil {
+			return err
+		}
+		asType = append(asType, gguf.TensorData{Name: x.Name, Type: typ.GGUF, Bytes: func() ([]byte, error) { return data, nil }})
+		asF32 = append(asF32, gguf.TensorData{Name: x.Name, Type: gguf.F32, Bytes: func() ([]byte, error) { return plainData, nil }})
+	}
+	if err := gguf.Rewrite(packed, f, nil, asType); err != nil {
+		return err
+	}
+	return gguf.Rewrite(plain, f, nil, asF32)
+}
+
+// logits are guardcpu's after each token: all but the last from tokens fed one by one, the
+// last from all at once.
+func logits(m *engine.Model, ids []int32) ([][]float32, error) {
+	rows := make([][]float32, len(ids))
+	s := m.NewSession(2)
+	for i := range ids {
+		feed := engine.Feed{Seq: 0, IDs: ids[i : i+1]}
+		if i == len(ids)-1 {
+			feed = engine.Feed{Seq: 1, IDs: ids}
+		}
+		y, err := s.Feed([]engine.Feed{feed})
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = slices.Clone(y.Data[:y.Cols])
+	}
+	return rows, nil
+}
+
+func (o *options) theirLogits(ctx context.Context, program, model string, ids []int32) ([][]float32, error) {
+	t, err := open(ctx, program, o.lib, model)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := t.logits(ids)
+	return rows, cmp.Or(err, t.close())
+}
+
+// rounding is the relative error of numbers that llama.cpp multiplies with weights of t.
+func rounding(t *quant.Type) float64 {
+	switch t.GGUF {
+	case gguf.F32:
+		return 0
+	case gguf.F16:
+		return 0x1p-11 / math.Sqrt(3)
+	case gguf.BF16:
+		return 0x1p-9 / math.Sqrt(3)
+	}
+	return 4 / (127 * math.Sqrt(12))
+}
+
+func largest(rows [][]float32) (most float64) {
+	for _, row := range rows {
+		for _, v := range row {
+			most = max(most, math.Abs(float64(v)))
+		}
+	}
+	return most
+}
+
+func largestDifference(a, b [][]float32) (most float64) {
+	for i := range a {
+		for j := range a[i] {
+			most = max(most, math.Abs(float64(a[i][j])-float64(b[i][j]))) // NaN if one is
+		}
+	}
+	return most
+}
+
+// rmsDifference is the median over the rows of the root mean square difference, relative
+// to a's; NaN if one is.
+func rmsDifference(a, b [][]float32) float64 {
+	rows := make([]float64, len(a))
+	for i := range a {
+		var diff, size float64
+		for j := range a[i] {
+			x, y := float64(a[i][j]), float64(b[i][j])
+			diff, size = diff+(x-y)*(x-y), size+x*x
+		}
+		if rows[i] = math.Sqrt(diff / size); math.IsNaN(rows[i]) {
+			return rows[i]
+		}
+	}
+	slices.Sort(rows)
+	return rows[len(rows)/2]
+}
+
+// isLikeliest says whether no logit is larger than that of id by more than slack.
+func isLikeliest(logits []float32, id int32, slack float64) bool {
+	return float64(slices.Max(logits)) <= float64(logits[id])+slack
+}
