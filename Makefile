@@ -1,6 +1,6 @@
 # The daily commands. Everything works with Go alone, too: see CONTRIBUTING.md.
 
-.PHONY: build test check race arm64 fuzz bench bench-peers llamacpp generate demo clean
+.PHONY: build test check race arm64 fuzz bench bench-peers llamacpp support generate demo clean
 
 build: ## the binary, static
 	CGO_ENABLED=0 go build -trimpath -o guardcpu ./cmd/guardcpu
@@ -29,6 +29,9 @@ bench-peers: ## oneDNN, OpenBLAS, PyTorch and llama.cpp beside guardcpu, and the
 
 llamacpp: ## logits of every architecture and weight type against llama.cpp, whose libraries are in LLAMA_LIB (benchmarks/llamacpp)
 	go run ./benchmarks/llamacpp -llama-lib $(LLAMA_LIB)
+
+support: ## the tables of README.md that say what is supported
+	go run ./benchmarks/support
 
 generate: ## the assembly, from simd/_gen
 	go generate ./simd

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
@@ -26,6 +27,9 @@ var archs = []Arch{
 	// Li et al. 2023 (arXiv:2309.05463): Phi-1, 1.5, 2.
 	{Name: "phi2", Norm: nn.NormLayer, FFN: nn.FFNGELU, Parallel: true, Neox: true, Biases: true, FusedQKV: true},
 }
+
+// Architectures returns them.
+func Architectures() []Arch { return slices.Clone(archs) }
 
 func archByName(name string) (*Arch, error) {
 	known := make([]string, len(archs))
