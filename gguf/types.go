@@ -18,6 +18,12 @@ const (
 	Q5_0    TensorType = 6
 	Q5_1    TensorType = 7
 	Q8_0    TensorType = 8
+	Q2_K    TensorType = 10
+	Q3_K    TensorType = 11
+	Q4_K    TensorType = 12
+	Q5_K    TensorType = 13
+	Q6_K    TensorType = 14
+	Q8_K    TensorType = 15
 	IQ2_XXS TensorType = 16
 	IQ2_XS  TensorType = 17
 	IQ3_XXS TensorType = 18
@@ -57,12 +63,12 @@ var tensorTypes = map[TensorType]typeInfo{
 	Q5_1:    {"Q5_1", 32, 24, []word{{0, 2, 2}}},
 	Q8_0:    {"Q8_0", 32, 34, []word{{0, 2, 1}}},
 	9:       {"Q8_1", 32, 36, []word{{0, 2, 2}}},
-	10:      {"Q2_K", 256, 84, []word{{80, 2, 2}}},
-	11:      {"Q3_K", 256, 110, []word{{108, 2, 1}}},
-	12:      {"Q4_K", 256, 144, []word{{0, 2, 2}}},
-	13:      {"Q5_K", 256, 176, []word{{0, 2, 2}}},
-	14:      {"Q6_K", 256, 210, []word{{208, 2, 1}}},
-	15:      {"Q8_K", 256, 292, []word{{0, 4, 1}, {260, 2, 16}}},
+	Q2_K:    {"Q2_K", 256, 84, []word{{80, 2, 2}}},
+	Q3_K:    {"Q3_K", 256, 110, []word{{108, 2, 1}}},
+	Q4_K:    {"Q4_K", 256, 144, []word{{0, 2, 2}}},
+	Q5_K:    {"Q5_K", 256, 176, []word{{0, 2, 2}}},
+	Q6_K:    {"Q6_K", 256, 210, []word{{208, 2, 1}}},
+	Q8_K:    {"Q8_K", 256, 292, []word{{0, 4, 1}, {260, 2, 16}}},
 	IQ2_XXS: {"IQ2_XXS", 256, 66, []word{{0, 2, 33}}},
 	IQ2_XS:  {"IQ2_XS", 256, 74, []word{{0, 2, 33}}},
 	IQ3_XXS: {"IQ3_XXS", 256, 98, []word{{0, 2, 1}}},

@@ -7,6 +7,8 @@ type Weights struct {
 	Q8_0                   Packed
 	Q4_0, Q4_1, Q5_0, Q5_1 Packed
 
+	Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K Packed
+
 	IQ1_S, IQ1_M           Packed
 	IQ2_XXS, IQ2_XS, IQ2_S Packed
 	IQ3_XXS, IQ3_S         Packed
@@ -23,6 +25,13 @@ var weightsGeneric = Weights{
 	Q4_1: q4_1Generic,
 	Q5_0: q5_0Generic,
 	Q5_1: q5_1Generic,
+
+	Q2_K: q2_kGeneric,
+	Q3_K: q3_kGeneric,
+	Q4_K: q4_kGeneric,
+	Q5_K: q5_kGeneric,
+	Q6_K: q6_kGeneric,
+	Q8_K: q8_kGeneric,
 
 	IQ1_S:   iq1_sGeneric,
 	IQ1_M:   iq1_mGeneric,

@@ -1,21 +1,32 @@
 // Package quant is the table of weight types: how elements are packed in the
 // bytes of a GGUF tensor, unpacked to float32, and packed again.
 //
-//	type   block  bytes  value of an element                    packed as                        largest error of x
-//	F32    1      4      float32                                the bits                         0
-//	F16    1      2      IEEE 754 binary16                      nearest, halves to even          2⁻¹¹·|x|, at least 2⁻²⁵
-//	BF16   1      2      upper half of a float32                nearest, halves to even          2⁻⁸·|x|, at least 2⁻¹³⁴
-//	Q8_0   32     34     d·q, d binary16, q int8                d = m/127, q = round(x/d)        d/2 + 127·δ
-//	Q5_1   32     24     d·q + n, d, n binary16, q 5 bits       d = r/31, q = ⌊(x-n)/d + ½⌋      d/2 + 31·δ + ν
-//	Q5_0   32     22     d·(q-16), d binary16, q 5 bits         d = x*/-16, q = ⌊x/d + 16½⌋      |d| + 16·δ
-//	Q4_1   32     20     d·q + n, d, n binary16, q 4 bits       d = r/15, q = ⌊(x-n)/d + ½⌋      d/2 + 15·δ + ν
-//	Q4_0   32     18     d·(q-8), d binary16, q 4 bits          d = x*/-8, q = ⌊x/d + 8½⌋        |d| + 8·δ
+//	type  block  bytes  value of an element                  packed as                       largest error of x
+//	F32   1      4      float32                              the bits                        0
+//	F16   1      2      IEEE 754 binary16                    nearest, halves to even         2⁻¹¹·|x|, at least 2⁻²⁵
+//	BF16  1      2      upper half of a float32              nearest, halves to even         2⁻⁸·|x|, at least 2⁻¹³⁴
+//	Q8_K  256    292    d·q, d float32, q int8               d = x*/-127, q = round(x/d)     |d|/2
+//	Q8_0  32     34     d·q, d binary16, q int8              d = m/127, q = round(x/d)       d/2 + 127·δ
+//	Q6_K  256    210    d·s·(q-32), s int8, 16 of them       d = s*/-128, searched           m/32
+//	Q5_1  32     24     d·q + n, d, n binary16, q 5 bits     d = r/31, q = ⌊(x-n)/d + ½⌋     d/2 + 31·δ + ν
+//	Q5_0  32     22     d·(q-16), d binary16, q 5 bits       d = x*/-16, q = ⌊x/d + 16½⌋     |d| + 16·δ
+//	Q5_K  256    176    d·s·q - n·t, s and t 6 bits, 8 each  d = s*/63, n = t*/63, searched  m/16
+//	Q4_1  32     20     d·q + n, d, n binary16, q 4 bits     d = r/15, q = ⌊(x-n)/d + ½⌋     d/2 + 15·δ + ν
+//	Q4_0  32     18     d·(q-8), d binary16, q 4 bits        d = x*/-8, q = ⌊x/d + 8½⌋       |d| + 8·δ
+//	Q4_K  256    144    d·s·q - n·t, s and t 6 bits, 8 each  d = s*/63, n = t*/63, searched  m/8
+//	Q3_K  256    110    d·(s-32)·(q-4), s 6 bits, 16         d = s*/-32, searched            m/4
+//	Q2_K  256    84     d·s·q - n·t, s and t 4 bits, 16      d = s*/15, n = t*/15, searched  m/2
 //
 // m is the largest |x| of the block, x* the first x with |x| = m, n the smallest x and
 // r the largest less n; δ is what d loses when it is rounded to binary16: 2⁻¹¹·|d|, at
 // least 2⁻²⁵, and ν what n loses, and 2⁻²³·m. Where Q4_0 rounds
 // to a q within 0…15 (Q5_0: 0…31) its error is |d|/2 + 8·δ; only the far end from x*,
 // where q would be 16, has up to |d|. Numbers are little-endian whatever the machine.
+//
+// The K types have scales s (and minima t) for 16 or 32 elements, s* and t* the largest ones.
+// They are searched for the least weighted error of the part, which bounds no single
+// element: the table says what tests have found, to which comes what d and n lose. Then q is
+// rounded with d, n, s and t as they are written.
 //
 // Other types are read and not written (Pack is nil); package simd has a file for each,
 // which says what is in a block:

@@ -122,7 +122,17 @@ var Bounds = map[string]func(block []float32, i int) float64{
 	"Q5_0": func(x []float32, i int) float64 { return symmetric(x, i, 16) },
 	"Q4_1": func(x []float32, _ int) float64 { return withMinimum(x, 15) },
 	"Q5_1": func(x []float32, _ int) float64 { return withMinimum(x, 31) },
+	"Q8_K": func(x []float32, _ int) float64 { return maxAbs(x) / 254 },
+	"Q6_K": func(x []float32, _ int) float64 { return searched(x, 32, 128*32) },
+	"Q5_K": func(x []float32, _ int) float64 { return searched(x, 16, 63*(31+1)) },
+	"Q4_K": func(x []float32, _ int) float64 { return searched(x, 8, 63*(15+1)) },
+	"Q3_K": func(x []float32, _ int) float64 { return searched(x, 4, 32*4) },
+	"Q2_K": func(x []float32, _ int) float64 { return searched(x, 2, 15*(3+1)) },
 }
+
+// searched is the bound of a K type: what the search leaves in these tests, and n times what the
+// smallest scales lose.
+func searched(x []float32, part, n float64) float64 { return maxAbs(x)/part + n*0x1p-25 }
 
 // symmetric is the bound of x = d·(q-n), q < 2n, with d = x*/-n.
 func symmetric(x []float32, i int, n float64) float64 {
@@ -251,8 +261,11 @@ func TestPackRefuses(t *testing.T) {
 		"F32": math.MaxFloat32, "F16": 65519, "BF16": 0x1.fefffep127,
 		"Q8_0": 127 * 65519, "Q5_0": -16 * 65519, "Q4_0": -8 * 65519,
 		"Q5_1": -65519, "Q4_1": -65519, // as minimum
+		"Q8_K": math.MaxFloat32 / 2, "Q6_K": 128 * 32 * 65519, "Q3_K": 32 * 4 * 65519,
+		"Q5_K": -63 * 65519, "Q4_K": -63 * 65519, "Q2_K": -15 * 65519,
 	}
-	tooLarge := map[string]string{"F16": "6.6e+04", "BF16": "3.4e+38", "Q8_0": "8.3e+06", "Q5_1": "-6.6e+04", "Q5_0": "-1e+06", "Q4_1": "-6.6e+04", "Q4_0": "-5.2e+05"}
+	tooLarge := map[string]string{"F16": "6.6e+04", "BF16": "3.4e+38", "Q8_0": "8.3e+06", "Q5_1": "-6.6e+04", "Q5_0": "-1e+06", "Q4_1": "-6.6e+04", "Q4_0": "-5.2e+05",
+		"Q6_K": "2.7e+08", "Q5_K": "-4.1e+06", "Q4_K": "-4.1e+06", "Q3_K": "8.4e+06", "Q2_K": "-9.8e+05"}
 	eachPacking(t, func(t *testing.T, typ *Type) {
 		n := 3 * typ.BlockLen
 		dst := make([]byte, typ.RowBytes(n))

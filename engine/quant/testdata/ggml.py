@@ -47,7 +47,8 @@ TYPES = {
     "IQ4_XS": 23, "IQ4_NL": 20, "MXFP4": 39, "NVFP4": 40, "IQ3_S": 21, "IQ3_XXS": 18, "IQ2_S": 22, "IQ2_XS": 17,
     "IQ2_XXS": 16, "TQ2_0": 35, "TQ1_0": 34, "IQ1_M": 29, "IQ1_S": 19,
 }
-EXACT = ["F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"]  # packed byte for byte
+EXACT = ["F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "Q8_K"]  # packed byte for byte, and nothing else
+SEARCHED = ["Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"]  # that too
 RANDOM, BELL = 1 << 18, 1024
 
 
@@ -85,12 +86,14 @@ for name, number in TYPES.items():
             x[i] = 0x7FC00000
     print("unpack", name, RANDOM, hashlib.sha256(bytes(x)).hexdigest())
 
-    x = Generator(number).bell(RANDOM if name in EXACT else BELL)
-    if name in EXACT:
+    if name in EXACT + SEARCHED:
+        x = Generator(number).bell(RANDOM)
         blocks = (ctypes.c_uint8 * size)()
-        t.from_float_ref(ctypes.cast(x, ctypes.c_void_p), ctypes.cast(blocks, ctypes.c_void_p), RANDOM)
+        from_float = t.from_float_ref or Convert(("quantize_row_q8_K_ref", lib))
+        from_float(ctypes.cast(x, ctypes.c_void_p), ctypes.cast(blocks, ctypes.c_void_p), RANDOM)
         print("pack", name, RANDOM, hashlib.sha256(bytes(blocks)).hexdigest())
-    elif name != "Q8_K":  # which is no type of files
+    if name not in EXACT:
+        x = Generator(number).bell(BELL)
         blocks = (ctypes.c_uint8 * (BELL // t.block_len * t.block_bytes))()
         ones = (ctypes.c_float * BELL)(*BELL * [1])
         lib.ggml_quantize_chunk(number, x, blocks, 0, 1, BELL, ones)
