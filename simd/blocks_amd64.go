@@ -33,3 +33,18 @@ func unpackQ5_1AVX2(dst *float32, src *byte, blocks int)
 //
 //go:noescape
 func unpackIQ4_XSAVX2(dst *float32, src *byte, blocks int)
+
+// unpackNVFP4AVX2 is the Unpack of NVFP4, blocks ≥ 1.
+//
+//go:noescape
+func unpackNVFP4AVX2(dst *float32, src *byte, blocks int)
+
+// unpackTQ2_0AVX2 is the Unpack of TQ2_0, blocks ≥ 1.
+//
+//go:noescape
+func unpackTQ2_0AVX2(dst *float32, src *byte, blocks int)
+
+// unpackTQ1_0AVX2 is the Unpack of TQ1_0, blocks ≥ 1.
+//
+//go:noescape
+func unpackTQ1_0AVX2(dst *float32, src *byte, blocks int)

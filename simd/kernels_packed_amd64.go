@@ -21,6 +21,16 @@ var weightsAVX2 = func() Weights {
 	w.IQ4_NL.Unpack = unpackBlocks("IQ4_NL", 32, 18, unpackIQ4_NLAVX2)
 	w.IQ4_XS.Unpack = unpackBlocks("IQ4_XS", 256, 136, unpackIQ4_XSAVX2)
 	w.MXFP4.Unpack = unpackBlocks("MXFP4", 32, 17, unpackMXFP4AVX2)
+	w.NVFP4.Unpack = unpackBlocks("NVFP4", 64, 36, unpackNVFP4AVX2)
+	w.TQ2_0.Unpack = unpackBlocks("TQ2_0", 256, 66, unpackTQ2_0AVX2)
+	w.TQ1_0.Unpack = unpackBlocks("TQ1_0", 256, 54, unpackTQ1_0AVX2)
+	w.IQ3_S.Unpack = unpackGridBlocks("IQ3_S", 110, iq3_sGrid, signsOfBytes, unpackIQ3_SAVX2)
+	w.IQ3_XXS.Unpack = unpackGridBlocks("IQ3_XXS", 98, iq3_xxsGrid, signsOfSeven, unpackIQ3_XXSAVX2)
+	w.IQ2_S.Unpack = unpackGridBlocks("IQ2_S", 82, iq2_sGrid, signsOfBytes, unpackIQ2_SAVX2)
+	w.IQ2_XS.Unpack = unpackGridBlocks("IQ2_XS", 74, iq2_xsGrid, signsOfSeven, unpackIQ2_XSAVX2)
+	w.IQ2_XXS.Unpack = unpackGridBlocks("IQ2_XXS", 66, iq2_xxsGrid, signsOfSeven, unpackIQ2_XXSAVX2)
+	w.IQ1_M.Unpack = unpackGridBlocks("IQ1_M", 56, iq1_sGrid, signsOfSeven, unpackIQ1_MAVX2)
+	w.IQ1_S.Unpack = unpackGridBlocks("IQ1_S", 50, iq1_sGrid, signsOfSeven, unpackIQ1_SAVX2)
 	return w
 }()
 

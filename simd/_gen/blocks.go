@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// blocks has the Unpack of types in blocks of 32, and of 256, which have no product of their own.
+// blocks has the Unpack of types of 4, 5 and fewer bits that are looked up or computed, grids of the others.
 func blocks(g *gen) {
 	fours := func(disp int, table string, values [16]int8) func(src reg.Register) [2]reg.VecVirtual {
 		return func(src reg.Register) [2]reg.VecVirtual {
@@ -30,6 +30,9 @@ func blocks(g *gen) {
 		return g.fives(src, 4, 0x10, false)
 	})
 	unpackIQ4_XS(g)
+	unpackNVFP4(g)
+	unpackTQ2_0(g)
+	unpackTQ1_0(g)
 }
 
 // The tables of package simd.
@@ -161,6 +164,121 @@ func unpackIQ4_XS(g *gen) {
 		g.put(g.lookUp(operand.Mem{Base: src, Disp: 8 + 16*k}, g.shuffle("iq4nl", iq4NL)), d, nil, at)
 	}
 	g.ADDQ(operand.I32(136), src)
+	g.ADDQ(operand.I32(1024), dst)
+	g.DECQ(n)
+	g.JNZ(ref(top))
+	g.end()
+}
+
+// unpackNVFP4 unpacks four groups of 16 a block.
+func unpackNVFP4(g *gen) {
+	g.fn("unpackNVFP4AVX2", "func(dst *float32, src *byte, blocks int)", "is the Unpack of NVFP4, blocks ≥ 1.")
+	dst, src, n, scales := g.arg("dst"), g.arg("src"), g.arg("blocks"), g.GP64()
+	g.LEAQ(g.table("ue4m3", 256, func(v int) operand.Constant {
+		e, m := v>>3&15, float64(v&7)
+		x := math.Ldexp(8+m, e-11)
+		switch {
+		case v == 127:
+			x = 0
+		case e == 0:
+			x = math.Ldexp(m, -10)
+		}
+		return operand.U32(math.Float32bits(float32(x)))
+	}), scales)
+	top := g.label("block")
+	g.Label(top)
+	for k := range 4 {
+		v, d, lo, hi, t := g.GP64(), g.YMM(), g.XMM(), g.XMM(), g.XMM()
+		g.MOVBQZX(operand.Mem{Base: src, Disp: k}, v)
+		g.VBROADCASTSS(operand.Mem{Base: scales, Index: v, Scale: 4}, d)
+		g.VMOVQ(operand.Mem{Base: src, Disp: 4 + 8*k}, lo)
+		g.VPSRLW(operand.U8(4), lo, hi)
+		g.VMOVDQU(g.shuffle("e2m1", e2M1), t)
+		for j, x := range []reg.VecVirtual{lo, hi} {
+			y := g.YMM()
+			g.VPAND(g.word(0x0f0f0f0f), x, x)
+			g.VPSHUFB(x, t, x)
+			g.VPMOVSXBD(x, y)
+			g.VCVTDQ2PS(y, y)
+			g.VMULPS(d, y, y)
+			g.VMOVUPS(y, operand.Mem{Base: dst, Disp: 64*k + 32*j})
+		}
+	}
+	g.ADDQ(operand.I32(36), src)
+	g.ADDQ(operand.I32(256), dst)
+	g.DECQ(n)
+	g.JNZ(ref(top))
+	g.end()
+}
+
+// unpackTQ2_0 unpacks the four pairs of bits of 32 bytes, twice a block.
+func unpackTQ2_0(g *gen) {
+	g.fn("unpackTQ2_0AVX2", "func(dst *float32, src *byte, blocks int)", "is the Unpack of TQ2_0, blocks ≥ 1.")
+	dst, src, n := g.arg("dst"), g.arg("src"), g.arg("blocks")
+	top := g.label("block")
+	g.Label(top)
+	d := g.scale16(operand.Mem{Base: src, Disp: 64})
+	for k := range 8 {
+		q := [2]reg.VecVirtual{g.XMM(), g.XMM()}
+		for i, x := range q {
+			g.VMOVDQU(operand.Mem{Base: src, Disp: k/4*32 + 16*i}, x)
+			if k%4 > 0 {
+				g.VPSRLW(operand.U8(k%4*2), x, x)
+			}
+			g.VPAND(g.word(0x03030303), x, x)
+			g.VPSUBB(g.word(0x01010101), x, x)
+		}
+		at := g.GP64()
+		g.LEAQ(operand.Mem{Base: dst, Disp: 128 * k}, at)
+		g.put(q, d, nil, at)
+	}
+	g.ADDQ(operand.I32(66), src)
+	g.ADDQ(operand.I32(1024), dst)
+	g.DECQ(n)
+	g.JNZ(ref(top))
+	g.end()
+}
+
+// unpackTQ1_0 takes the digits off the bytes one after another: three times a byte is the digit
+// and, as a fraction, what is left.
+func unpackTQ1_0(g *gen) {
+	g.fn("unpackTQ1_0AVX2", "func(dst *float32, src *byte, blocks int)", "is the Unpack of TQ1_0, blocks ≥ 1.")
+	dst, src, n := g.arg("dst"), g.arg("src"), g.arg("blocks")
+	top := g.label("block")
+	g.Label(top)
+	d := g.scale16(operand.Mem{Base: src, Disp: 52})
+	for _, part := range []struct{ from, digits, step, at int }{{0, 5, 32, 0}, {16, 5, 32, 16}, {32, 5, 16, 160}} {
+		left, digit := g.YMM(), g.YMM()
+		g.VPMOVZXBW(operand.Mem{Base: src, Disp: part.from}, left)
+		for n := range part.digits {
+			g.VPADDW(left, left, digit)
+			g.VPADDW(left, digit, digit)
+			g.VPAND(g.word(0x00ff00ff), digit, left)
+			g.VPSRLW(operand.U8(8), digit, digit)
+			g.VPSUBW(g.word(0x00010001), digit, digit)
+			for j := range 2 {
+				x, y := g.XMM(), g.YMM()
+				g.VEXTRACTI128(operand.U8(j), digit, x)
+				g.VPMOVSXWD(x, y)
+				g.VCVTDQ2PS(y, y)
+				g.VMULPS(d, y, y)
+				g.VMOVUPS(y, operand.Mem{Base: dst, Disp: 4*(part.at+n*part.step) + 32*j})
+			}
+		}
+	}
+	left, digit := g.XMM(), g.XMM()
+	g.VPMOVZXBD(operand.Mem{Base: src, Disp: 48}, left)
+	for n := range 4 {
+		g.VPADDD(left, left, digit)
+		g.VPADDD(left, digit, digit)
+		g.VPAND(g.word(255), digit, left)
+		g.VPSRLD(operand.U8(8), digit, digit)
+		g.VPSUBD(g.word(1), digit, digit)
+		g.VCVTDQ2PS(digit, digit)
+		g.VMULPS(d.AsX(), digit, digit)
+		g.VMOVUPS(digit, operand.Mem{Base: dst, Disp: 4 * (240 + 4*n)})
+	}
+	g.ADDQ(operand.I32(54), src)
 	g.ADDQ(operand.I32(1024), dst)
 	g.DECQ(n)
 	g.JNZ(ref(top))

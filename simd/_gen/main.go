@@ -31,6 +31,7 @@ var files = []struct {
 	{"turn", turn},
 	{"packed", packed},
 	{"blocks", blocks},
+	{"grids", grids},
 	{"int8", int8s},
 	{"int8vnni", int8VNNI},
 }
