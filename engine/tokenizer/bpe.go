@@ -21,6 +21,7 @@ type bpe struct {
 	merges    map[[2]int32]bpeRule // by the pieces left and right
 	tokens    []int32              // the token of each piece, or -1
 	spelled   map[int32][]byte     // the bytes of the pieces without token that a merge makes
+	whole     map[string]int32     // the tokens of words that are not to be merged, by their bytes
 	unk       int32                // -1: none
 	pool      sync.Pool            // of *bpeScratch
 }
@@ -65,6 +66,10 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 		words, spare = spare, words
 	}
 	for _, word := range words {
+		if id, ok := e.whole[word]; ok {
+			ids = append(ids, id)
+			continue
+		}
 		ids = e.encodeWord(ids, w, word)
 	}
 	clear(words) // the pool must not keep the text
@@ -164,16 +169,19 @@ func unspell(text string) []byte {
 	return b
 }
 
+// unspellAll is unspell of a text in which every character stands for a byte.
+func unspellAll(text string) (bytes string, ok bool) {
+	for _, r := range text {
+		if _, ok := runeBytes[r]; !ok {
+			return "", false
+		}
+	}
+	return string(unspell(text)), true
+}
+
 // loadBPE reads what only the kind "gpt2" has, and sets the pieces.
 func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
-	e := &bpe{merges: map[[2]int32]bpeRule{}, spelled: map[int32][]byte{}}
-	pre, _, err := f.String(keyPre)
-	if err != nil {
-		return err
-	}
-	if e.splitters, err = preTokenizer(pre); err != nil {
-		return err
-	}
+	e := &bpe{splitters: t.pre.splitters, merges: map[[2]int32]bpeRule{}, spelled: map[int32][]byte{}}
 	merges, ok, err := f.Strings(keyMerges)
 	switch {
 	case err != nil:
@@ -218,6 +226,14 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 			e.spelled[e.bytes[b]] = []byte{byte(b)}
 		}
 	}
+	if t.pre.ignoreMerges {
+		e.whole = make(map[string]int32, len(t.texts))
+		for i, text := range t.texts {
+			if bytes, ok := unspellAll(text); ok && (t.types[i] == typeNormal || t.types[i] == typeUserDefined) {
+				e.whole[bytes] = int32(i)
+			}
+		}
+	}
 	for i, m := range merges {
 		// A part may begin with a blank (llama.cpp looks from the second byte on).
 		at := -1
@@ -240,20 +256,4 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 	}
 	t.encoder = e
 	return nil
-}
-
-// preTokenizer returns the splitters that go by a name.
-func preTokenizer(name string) ([]splitter, error) {
-	var known []string
-	for _, p := range preTokenizers {
-		for _, n := range p.names {
-			if n == name {
-				return p.splitters, nil
-			}
-			if n != "" {
-				known = append(known, n)
-			}
-		}
-	}
-	return nil, fmt.Errorf("%s %q is not known; there are %s", keyPre, clip(name), strings.Join(known, ", "))
 }

@@ -146,7 +146,7 @@ func TestGPT2Words(t *testing.T) {
 		"...!? a":             "...!?| a",
 		"a\x00b":              "a|\x00|b",
 	} {
-		assert.Equal(t, want, strings.Join(splitGPT2(nil, text), "|"), "%q", text)
+		assert.Equal(t, want, strings.Join(gpt2(nil, text), "|"), "%q", text)
 	}
 }
 
@@ -176,16 +176,16 @@ func TestGPT2WordsMatchExpression(t *testing.T) {
 		for range rng.IntN(12) {
 			b.WriteString(alphabet[rng.IntN(len(alphabet))])
 		}
-		require.Equal(t, reference(b.String()), splitGPT2(nil, b.String()), "%q", b.String())
+		require.Equal(t, reference(b.String()), gpt2(nil, b.String()), "%q", b.String())
 	}
 }
 
 func TestPreTokenizers(t *testing.T) {
 	words := func(name, text string) string {
-		splitters, err := preTokenizer(name)
+		p, err := preTokenizerOf(name)
 		require.NoError(t, err)
 		words := []string{text}
-		for _, split := range splitters {
+		for _, split := range p.splitters {
 			var next []string
 			for _, w := range words {
 				next = split(next, w)
@@ -201,30 +201,35 @@ func TestPreTokenizers(t *testing.T) {
 	assert.Equal(t, "It|'|s| |$|123|45|.|6|,| |`|x|`| don|'|t", words("falcon", text))
 	assert.Equal(t, "It|'|s| |$|123|45|.|6|,| `|x|`| don|'|t", words("default", text))
 	assert.Equal(t, words("default", text), words("", text))
-	_, err := preTokenizer("mine")
-	assert.EqualError(t, err, `tokenizer.ggml.pre "mine" is not known; there are default, gpt-2, phi-2, mpt, olmo, jais, gigachat, `+
-		`roberta-bpe, jina-es, jina-de, jina-v1-en, smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, falcon`)
+	assert.Equal(t, "It|'s| $|123|45|.|6|,| `|x|`| don|'t", words("llama-bpe", text))
+	assert.Equal(t, "It|'s| $|1|2|3|4|5|.|6|,| `|x|`| don|'t", words("qwen2", text))
+	assert.Equal(t, "It|'s| $|1|2|3|4|5|.|6|,| `|x|`| don|'t", words("tekken", text))
+	assert.Equal(t, "It's| $|123|45|.|6|,| `|x|`| don't", words("gpt-4o", text))
+	assert.Equal(t, "It|'s| $|123|45|.|6|,| `|x|`| don|'t", words("deepseek-v3", text))
+	assert.Equal(t, "It|'|s| $|12345|.|6|,| `|x|`| don|'|t", words("deepseek-llm", text))
+	_, err := preTokenizerOf("mine")
+	assert.ErrorContains(t, err, `tokenizer.ggml.pre "mine" is not known; there are default, gpt-2, phi-2, mpt, olmo, `)
 }
 
-// The classes of all code points are those of llama.cpp b4748: the hash was made
-// from unicode_ranges_flags and unicode_set_whitespace of its unicode-data.cpp.
+// The classes of all code points are those of llama.cpp v0.5.0: the hash was made of
+// what its unicode_cpt_flags_from_cpt returns.
 func TestUnicodeIsLlamaCpps(t *testing.T) {
 	var classes []byte
 	for r := range rune(utf8.MaxRune + 1) {
 		if r >= 0xD800 && r < 0xE000 {
 			continue
 		}
-		class, _ := classify(string(r))
-		b := byte(class)
-		if unicode.IsPunct(r) {
-			b |= 4
+		c, _ := classify(string(r))
+		for i, set := range []class{other, letter, number, blank, mark, punct, symbol} {
+			if c&set != 0 {
+				classes = append(classes, byte(i))
+			}
 		}
-		classes = append(classes, b)
 	}
 	h := fnv.New64a()
 	_, err := h.Write(classes)
 	require.NoError(t, err)
-	assert.Equal(t, uint64(0x7edecb3a7c76caee), h.Sum64(), "Go's tables are of Unicode %s", unicode.Version)
+	assert.Equal(t, uint64(0x164838d1a3f89df6), h.Sum64(), "Go's tables are of Unicode %s", unicode.Version)
 }
 
 func TestByteRunes(t *testing.T) {

@@ -53,7 +53,7 @@ func TestFromGGUFErrors(t *testing.T) {
 		{"unknown out of range", with(spmKVs(true), set(keyUnknown, uint32(300))), "tokenizer.ggml.unknown_token_id is 300, want less than 285, the number of tokens"},
 		{"EOS of the wrong type", with(bpeKVs(), set(keyEOS, true)), "gguf: test.gguf: tokenizer.ggml.eos_token_id is of type bool, want a whole number"},
 		{"long name", with(spmKVs(true), set(keyModel, strings.Repeat("x", 99))), `tokenizer.ggml.model "` + strings.Repeat("x", 60) + `…" is not known; there are llama and gpt2`},
-		{"pre-tokenizer", with(bpeKVs(), set(keyPre, "tekken")), `tokenizer.ggml.pre "tekken" is not known; there are default, gpt-2, `},
+		{"pre-tokenizer", with(bpeKVs(), set(keyPre, "rwkv")), `tokenizer.ggml.pre "rwkv" is not known; there are default, gpt-2, `},
 		{"pre-tokenizer of the wrong type", with(bpeKVs(), set(keyPre, true)), "gguf: test.gguf: tokenizer.ggml.pre is of type bool, want string"},
 		{"no merges", with(bpeKVs(), set(keyMerges, nil)), "tokenizer.ggml.merges is missing"},
 		{"merges of the wrong type", with(bpeKVs(), set(keyMerges, "a b")), "gguf: test.gguf: tokenizer.ggml.merges is of type string, want array of string"},

@@ -74,8 +74,9 @@ const (
 // goroutines at once.
 type Tokenizer struct {
 	kind           string
-	texts          []string // as in the file
-	pieces         []string // what each token adds to a decoded text
+	pre            *preTokenizer // of the kind "gpt2"
+	texts          []string      // as in the file
+	pieces         []string      // what each token adds to a decoded text
 	types          []tokenType
 	bos, eos       int32 // -1: none
 	addBOS, addEOS bool
@@ -210,6 +211,15 @@ func load(f *gguf.File) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if kind == kindBPE {
+		name, _, err := f.String(keyPre)
+		if err != nil {
+			return nil, err
+		}
+		if t.pre, err = preTokenizerOf(name); err != nil {
+			return nil, err
+		}
+	}
 	if err := t.loadSpecials(f, ids); err != nil {
 		return nil, err
 	}
@@ -292,7 +302,8 @@ func (t *Tokenizer) loadSpecials(f *gguf.File, ids map[string]int32) error {
 	if t.eos, err = t.idKey(f, keyEOS, t.eos); err != nil {
 		return err
 	}
-	if t.addBOS, err = boolKey(f, keyAddBOS, t.kind == kindSPM && t.bos >= 0); err != nil {
+	addBOS := t.kind == kindSPM || t.pre.addBOS
+	if t.addBOS, err = boolKey(f, keyAddBOS, addBOS && t.bos >= 0); err != nil {
 		return err
 	}
 	if t.addEOS, err = boolKey(f, keyAddEOS, false); err != nil {

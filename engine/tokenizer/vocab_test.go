@@ -17,13 +17,13 @@ import (
 )
 
 // TestLlamaCppVocabularies compares with llama.cpp's own vocabulary tests.
-// GUARDCPU_VOCAB_TESTS is a folder of ggml-vocab-NAME.gguf with .gguf.inp and
+// GUARDCPU_VOCABS is a folder of ggml-vocab-NAME.gguf with .gguf.inp and
 // .gguf.out beside it, as in llama.cpp's models/; names whose pre-tokenizer or
 // kind is not known here are skipped.
 func TestLlamaCppVocabularies(t *testing.T) {
-	dir := os.Getenv("GUARDCPU_VOCAB_TESTS")
+	dir := os.Getenv("GUARDCPU_VOCABS")
 	if dir == "" {
-		t.Skip("GUARDCPU_VOCAB_TESTS is not set: a folder with llama.cpp's models/ggml-vocab-*.gguf, .inp and .out")
+		t.Skip("GUARDCPU_VOCABS is not set: a folder with llama.cpp's models/ggml-vocab-*.gguf, .inp and .out")
 	}
 	for _, name := range []string{"gpt-2", "llama-spm", "phi-3", "falcon", "mpt", "starcoder", "refact"} {
 		t.Run(name, func(t *testing.T) {
