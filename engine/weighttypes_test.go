@@ -94,7 +94,7 @@ func TestWeightsOfEveryType(t *testing.T) {
 			require.True(t, d <= 1e-4*scale, "logit %d: %g, of float32 %g", i, logits[0][i], v)
 		}
 
-		samples := tiny.Samples(4, 24, 1)
+		samples := tiny.Samples(8, 24, 1) // more rows than are few for any type
 		adapt(t, packed, "blk.*.weight", "token_embd.weight")
 		adapt(t, plain, "blk.*.weight", "token_embd.weight")
 		got, loss := gradients(packed, samples, ones, nil)
@@ -161,7 +161,7 @@ func TestTrainingOfEveryType(t *testing.T) {
 			}
 			assert.Positive(t, changed)
 			assert.Less(t, changed, 5, "a matrix that is as it was keeps its bytes")
-			assert.InDelta(t, meanNLL(t, m, samples), meanNLL(t, back, samples), 0.5)
+			assert.InEpsilon(t, meanNLL(t, m, samples), meanNLL(t, back, samples), 0.25) // 2 bits are coarse
 		}
 	})
 }

@@ -71,7 +71,7 @@ func (j *products) run(c *Ctx, x Mat, ps []projection, add bool) {
 		switch k := product.Packed; {
 		case k != nil && k.DotInt8 != nil && c.Int8:
 			j.int8 = append(j.int8, product)
-		case few && (k != nil && (k.DotRows != nil || k.DotInt8 == nil) && x.Rows <= fewPacked || product.F32 != nil && x.Rows <= fewRows):
+		case few && (k != nil || product.F32 != nil) && x.Rows <= mostFew(k):
 			j.few = append(j.few, product)
 		default:
 			c.Gemm(p.y.Data, p.y.Stride, x.Rows, p.w.Rows, p.w.Cols, operand(x), p.w.operand(c, true), add)
@@ -103,9 +103,27 @@ func (j *products) run(c *Ctx, x Mat, ps []projection, add bool) {
 	}
 }
 
-// fewPacked is how many rows are multiplied with packed weights without unpacking them
-// into panels.
-const fewPacked = 8
+// mostFew is how many rows are multiplied with weights of a type, or with numbers if k is
+// nil, without packing panels.
+func mostFew(k *simd.Packed) int {
+	switch {
+	case k == nil:
+		return fewRows
+	case k.DotRows != nil:
+		return fewPacked
+	case k.DotInt8 == nil:
+		return fewUnpacked
+	}
+	return 0
+}
+
+const (
+	// fewPacked is for weights of 16 bits.
+	fewPacked = 8
+	// fewUnpacked is for weights that are unpacked a few rows at a time, once for all rows of
+	// x. The panels of a product pay from some 50 rows on (benchmarks/LOG.md).
+	fewUnpacked = 32
+)
 
 // LinearBackward adds the gradient of the input of y = x·(W + s·B·A)ᵀ,
 //
