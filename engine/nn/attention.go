@@ -128,77 +128,201 @@ const fewRows = 3
 //	dq[i,h] += Scale·Σ_j ds[i,j]·k[j,g]
 //
 // dq, dout, q are [T,H*E]; dk, dv, k, v are [T,K*E]. The gradients must not overlap
-// each other or the inputs. The segments have no cache. A task is a segment and a
-// key/value head, so no two share a sum. It panics if the shapes disagree.
+// each other or the inputs. The segments have no cache. It panics if the shapes disagree.
+//
+// A task is a segment and a key/value head, or where one of these would keep workers waiting,
+// a block of queries and then a block of keys (see dividedBackward). No two share a sum, and
+// either way every sum has the same order.
 func AttentionBackward(c *Ctx, cfg *AttentionConfig, dq, dk, dv, dout, q, k, v Mat, segs []Segment) {
 	checkAttention("AttentionBackward", cfg, q, k, v, segs)
 	sameShape("AttentionBackward", "dq", dq, "q", q)
 	sameShape("AttentionBackward", "dk", dk, "k", k)
 	sameShape("AttentionBackward", "dv", dv, "v", v)
 	sameShape("AttentionBackward", "dout", dout, "q", q)
+	most, all := 0, 0 // pairs of a query and a key it sees, about: of a segment, of all
 	for n, s := range segs {
 		if s.KV != nil || s.Past != 0 {
 			panicf("AttentionBackward: segment %d has a cache of %d rows", n, s.Past)
 		}
-	}
-	group, dHead := cfg.NHeads/cfg.NKVHeads, cfg.DHead
-	mats := 2 // of the size of p
-	if cfg.Softcap > 0 {
-		mats = 3
-	}
-	c.Par.For(len(segs)*cfg.NKVHeads, func(n int) {
-		s, g := &segs[n/cfg.NKVHeads], n%cfg.NKVHeads
-		most, seen := min(queryBlock, s.N), s.N
+		pairs := s.N * s.N
 		if cfg.Window > 0 {
-			seen = min(seen, cfg.Window+most-1)
+			pairs = s.N * min(s.N, cfg.Window)
 		}
-		buf := scratch(most * (2*dHead + mats*seen + 1))
+		most, all = max(most, pairs), all+pairs
+	}
+	g := attentionGrads{c, cfg, dq, dk, dv, dout, q, k, v}
+	if w := c.Par.Workers(); w > 1 && 2*w*most > all*cfg.NKVHeads {
+		g.dividedBackward(segs)
+		return
+	}
+	group := cfg.NHeads / cfg.NKVHeads
+	c.Par.For(len(segs)*cfg.NKVHeads, func(n int) {
+		s, kv := &segs[n/cfg.NKVHeads], n%cfg.NKVHeads
+		buf := scratch(0)
 		defer scratchPool.Put(buf)
-		for h := g * group; h < (g+1)*group; h++ {
+		for h := kv * group; h < (kv+1)*group; h++ {
 			for i := 0; i < s.N; i += queryBlock {
-				rows := min(queryBlock, s.N-i)
-				w := cfg.window(i, rows)
-				rest := *buf
-				qs, dqs := take(&rest, rows, dHead), take(&rest, rows, dHead)
-				p, ds, slope := take(&rest, rows, w.n), take(&rest, rows, w.n), Mat{}
-				if cfg.Softcap > 0 {
-					slope = take(&rest, rows, w.n)
-				}
-				sums := rest[:rows]
-				j := s.Start + w.lo
-				keys, vals := k.View(j, w.n, g*dHead, dHead), v.View(j, w.n, g*dHead, dHead)
-				dkeys, dvals := dk.View(j, w.n, g*dHead, dHead), dv.View(j, w.n, g*dHead, dHead)
-				do := dout.View(s.Start+i, rows, h*dHead, dHead)
-				dqi := dq.View(s.Start+i, rows, h*dHead, dHead)
-
-				scaleInto(c, qs, q.View(s.Start+i, rows, h*dHead, dHead), cfg.scale())
-				w.expScores(c, p, slope, sums, qs, keys)
-				for r, sum := range sums {
-					c.K.Scale(p.Row(r), 1/sum)
-				}
-				// out = p·v
-				c.K.Gemm(serial, dvals.Data, dvals.Stride, w.n, dHead, rows, transposed(p), operand(do), true)
-				c.K.Gemm(serial, ds.Data, ds.Stride, rows, w.n, dHead, operand(do), transposed(vals), false)
-				for r := range rows {
-					// p = softmax(s); ds holds dp so far
-					pr, dsr := w.of(p, r), w.of(ds, r)
-					c.K.Mul(dsr, pr)
-					c.K.Axpy(dsr, -c.K.Sum(dsr), pr)
-					// s = c·tanh(s/c)
-					if cfg.Softcap > 0 {
-						c.K.Mul(dsr, w.of(slope, r))
-					}
-					w.clearOthers(ds, r)
-				}
-				// s = (Scale·q)·kᵀ
-				c.K.Gemm(serial, dkeys.Data, dkeys.Stride, w.n, dHead, rows, transposed(ds), operand(qs), true)
-				c.K.Gemm(serial, dqs.Data, dqs.Stride, rows, dHead, w.n, operand(ds), operand(keys), false)
-				for r := range rows {
-					c.K.Axpy(dqi.Row(r), cfg.scale(), dqs.Row(r))
-				}
+				b := cfg.queryBlock(s, h, i)
+				*buf = grow(*buf, b.size())
+				b.take(*buf)
+				g.queries(&b)
+				g.keys(&b, b.w.lo, b.w.n)
 			}
 		}
 	})
+}
+
+// dividedBackward is AttentionBackward by blocks of queries, some at a time.
+func (g *attentionGrads) dividedBackward(segs []Segment) {
+	some := make([]queryGrads, 0, 16*g.c.Par.Workers())
+	for n := range segs {
+		for h := range g.cfg.NHeads {
+			for i := 0; i < segs[n].N; i += queryBlock {
+				some = append(some, g.cfg.queryBlock(&segs[n], h, i))
+				if len(some) == cap(some) {
+					g.divided(some)
+					some = some[:0]
+				}
+			}
+		}
+	}
+	g.divided(some)
+}
+
+// divided computes some blocks of queries, each a task. Then it adds to dk and dv, a task for
+// every block of keys, what they give it, in their order.
+func (g *attentionGrads) divided(some []queryGrads) {
+	size := 0
+	for i := range some {
+		size += some[i].size()
+	}
+	buf := scratchMat(1, size)
+	defer matPool.Put(buf)
+	rest := buf.Data
+	for i := range some {
+		rest = some[i].take(rest)
+	}
+	g.c.Par.For(len(some), func(i int) { g.queries(&some[i]) })
+
+	const keyBlock = 128
+	type task struct {
+		from []queryGrads // those of a segment and a key/value head
+		lo   int
+	}
+	var tasks []task
+	for i := 0; i < len(some); {
+		first := i
+		lo, hi := some[i].w.lo, 0
+		for ; i < len(some) && some[i].start == some[first].start && some[i].kv == some[first].kv; i++ {
+			lo, hi = min(lo, some[i].w.lo), max(hi, some[i].w.lo+some[i].w.n)
+		}
+		for ; lo < hi; lo += keyBlock {
+			tasks = append(tasks, task{some[first:i], lo})
+		}
+	}
+	g.c.Par.For(len(tasks), func(n int) {
+		for i := range tasks[n].from {
+			b := &tasks[n].from[i]
+			lo, hi := max(tasks[n].lo, b.w.lo), min(tasks[n].lo+keyBlock, b.w.lo+b.w.n)
+			if lo < hi {
+				g.keys(b, lo, hi-lo)
+			}
+		}
+	})
+}
+
+// attentionGrads are the arguments of AttentionBackward.
+type attentionGrads struct {
+	c                         *Ctx
+	cfg                       *AttentionConfig
+	dq, dk, dv, dout, q, k, v Mat
+}
+
+// queryGrads is a block of query rows of a head, and what it gives to the keys and values it sees.
+type queryGrads struct {
+	start, rows int // the segment's first row; rows of the block
+	head, kv    int
+	cfg         *AttentionConfig
+	w           window
+	q           Mat // Scale·q [rows,E]
+	p, ds       Mat // [rows,w.n]
+}
+
+// queryBlock returns the block of head h that begins at row i of a segment.
+func (a *AttentionConfig) queryBlock(s *Segment, h, i int) queryGrads {
+	rows := min(queryBlock, s.N-i)
+	return queryGrads{start: s.Start, rows: rows, head: h, kv: h * a.NKVHeads / a.NHeads, cfg: a, w: a.window(i, rows)}
+}
+
+// size is how many numbers take takes.
+func (b *queryGrads) size() int { return b.rows * (b.cfg.DHead + 2*b.w.n) }
+
+// take lets the matrices of b be in buf and returns the rest of it.
+func (b *queryGrads) take(buf []float32) []float32 {
+	b.q, b.p, b.ds = take(&buf, b.rows, b.cfg.DHead), take(&buf, b.rows, b.w.n), take(&buf, b.rows, b.w.n)
+	return buf
+}
+
+// ofQueries and ofKeys return the part of x that belongs to b's queries, and to n of its keys from
+// row lo of the segment on.
+func (b *queryGrads) ofQueries(x Mat) Mat {
+	return x.View(b.start+b.w.at, b.rows, b.head*b.cfg.DHead, b.cfg.DHead)
+}
+
+func (b *queryGrads) ofKeys(x Mat, lo, n int) Mat {
+	return x.View(b.start+lo, n, b.kv*b.cfg.DHead, b.cfg.DHead)
+}
+
+// queries sets the matrices of b and adds to its rows of dq.
+func (g *attentionGrads) queries(b *queryGrads) {
+	c, cfg, w, e := g.c, g.cfg, &b.w, g.cfg.DHead
+	slopes := 0
+	if cfg.Softcap > 0 {
+		slopes = b.rows * w.n
+	}
+	buf := scratch(b.rows*(e+1) + slopes)
+	defer scratchPool.Put(buf)
+	rest := *buf
+	dqs, sums, slope := take(&rest, b.rows, e), take(&rest, 1, b.rows).Data, Mat{}
+	if cfg.Softcap > 0 {
+		slope = take(&rest, b.rows, w.n)
+	}
+	do, keys, vals := b.ofQueries(g.dout), b.ofKeys(g.k, w.lo, w.n), b.ofKeys(g.v, w.lo, w.n)
+
+	scaleInto(c, b.q, b.ofQueries(g.q), cfg.scale())
+	w.expScores(c, b.p, slope, sums, b.q, keys)
+	for r, sum := range sums {
+		c.K.Scale(b.p.Row(r), 1/sum)
+	}
+	// out = p·v
+	c.K.Gemm(serial, b.ds.Data, b.ds.Stride, b.rows, w.n, e, operand(do), transposed(vals), false)
+	for r := range b.rows {
+		// p = softmax(s); ds holds dp so far
+		p, ds := w.of(b.p, r), w.of(b.ds, r)
+		c.K.Mul(ds, p)
+		c.K.Axpy(ds, -c.K.Sum(ds), p)
+		// s = c·tanh(s/c)
+		if cfg.Softcap > 0 {
+			c.K.Mul(ds, w.of(slope, r))
+		}
+		w.clearOthers(b.ds, r)
+	}
+	// s = (Scale·q)·kᵀ
+	c.K.Gemm(serial, dqs.Data, dqs.Stride, b.rows, e, w.n, operand(b.ds), operand(keys), false)
+	dq := b.ofQueries(g.dq)
+	for r := range b.rows {
+		c.K.Axpy(dq.Row(r), cfg.scale(), dqs.Row(r))
+	}
+}
+
+// keys adds to dk and dv, for n keys from row lo of the segment on, what b gives them.
+func (g *attentionGrads) keys(b *queryGrads, lo, n int) {
+	dk, dv, e := b.ofKeys(g.dk, lo, n), b.ofKeys(g.dv, lo, n), g.cfg.DHead
+	p, ds := b.p.View(0, b.rows, lo-b.w.lo, n), b.ds.View(0, b.rows, lo-b.w.lo, n)
+	// out = p·v
+	g.c.K.Gemm(serial, dv.Data, dv.Stride, n, e, b.rows, transposed(p), operand(b.ofQueries(g.dout)), true)
+	// s = (Scale·q)·kᵀ
+	g.c.K.Gemm(serial, dk.Data, dk.Stride, n, e, b.rows, transposed(ds), operand(b.q), true)
 }
 
 // window is what a block of query rows sees, the first at row `at` of its sequence:

@@ -82,6 +82,26 @@ func TestAttention(t *testing.T) {
 	}
 }
 
+// One worker takes whole heads, many divide them, several times over: the same bits.
+func TestAttentionBackwardIsDividedExactly(t *testing.T) {
+	for _, cfg := range []AttentionConfig{
+		{NHeads: 9, NKVHeads: 1, DHead: 8},
+		{NHeads: 6, NKVHeads: 2, DHead: 8, Softcap: 2, Window: 150},
+	} {
+		t.Run(fmt.Sprintf("%+v", cfg), func(t *testing.T) {
+			rng := newRand(12)
+			segs := segments([]int{0, 5, 420, 490})
+			nq, nk := cfg.NHeads*cfg.DHead, cfg.NKVHeads*cfg.DHead
+			q, k, v, dout := randMat(rng, 490, nq), randMat(rng, 490, nk), randMat(rng, 490, nk), randMat(rng, 490, nq)
+			eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+				dq, dk, dv := zeroMat(490, nq), zeroMat(490, nk), zeroMat(490, nk)
+				AttentionBackward(c, &cfg, dq, dk, dv, dout, q, k, v, segs)
+				return [][]float32{flat(dq), flat(dk), flat(dv)}
+			})
+		})
+	}
+}
+
 // Rows that come in pieces, with what came before in a cache, give what they give at
 // once. What no row will see again is not read: it is NaN.
 func TestAttentionCache(t *testing.T) {
@@ -168,18 +188,20 @@ func TestAttentionPanics(t *testing.T) {
 // of E multiplications for each pair of a query and a key it sees.
 func BenchmarkAttention(b *testing.B) {
 	const heads, dHead = 12, 64
-	cfg := &AttentionConfig{NHeads: heads, NKVHeads: heads, DHead: dHead}
 	for _, tt := range []struct {
-		name string
-		segs []Segment
+		name    string
+		kvHeads int
+		segs    []Segment
 	}{
-		{"8x64", segments([]int{0, 64, 128, 192, 256, 320, 384, 448, 512})},
-		{"1x512", segments([]int{0, 512})},
+		{"8x64", heads, segments([]int{0, 64, 128, 192, 256, 320, 384, 448, 512})},
+		{"1x512", heads, segments([]int{0, 512})},
+		{"1x512/kv=1", 1, segments([]int{0, 512})},
 	} {
 		rng := newRand(10)
-		q, k, v, dout := randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead), randMat(rng, 512, heads*dHead)
-		out := zeroMat(512, heads*dHead)
-		dq, dk, dv := clone(out), clone(out), clone(out)
+		cfg := &AttentionConfig{NHeads: heads, NKVHeads: tt.kvHeads, DHead: dHead}
+		q, k, v := randMat(rng, 512, heads*dHead), randMat(rng, 512, tt.kvHeads*dHead), randMat(rng, 512, tt.kvHeads*dHead)
+		dout, out := randMat(rng, 512, heads*dHead), zeroMat(512, heads*dHead)
+		dq, dk, dv := clone(out), zeroMat(512, tt.kvHeads*dHead), zeroMat(512, tt.kvHeads*dHead)
 		pairs := 0
 		for _, s := range tt.segs {
 			pairs += s.N * (s.N + 1) / 2
@@ -198,6 +220,7 @@ func BenchmarkAttention(b *testing.B) {
 			run("backward", 10, func() { AttentionBackward(c, cfg, dq, dk, dv, dout, q, k, v, tt.segs) })
 		}
 	}
+	cfg := &AttentionConfig{NHeads: heads, NKVHeads: heads, DHead: dHead}
 	for _, past := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("dir=decode/past=%d", past), func(b *testing.B) {
 			c := &Ctx{K: simd.Best(), Par: par.New(1)}
