@@ -21,6 +21,7 @@ var blockCases = []struct {
 	normBias      bool
 	local         bool
 	rank          int
+	noPreNorm     bool
 }{
 	{name: "llama", cfg: BlockConfig{
 		AttentionConfig: AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 4}, DFF: 11, Eps: 1e-5,
@@ -40,6 +41,30 @@ var blockCases = []struct {
 	{name: "mixed parallel", biases: true, normBias: true, cfg: BlockConfig{
 		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, DFF: 5, Eps: 1e-2, Norm: NormRMS, FFN: FFNSwiGLU, Parallel: true,
 		Rope: &Rope{Dim: 4, Neox: true, Base: 10000, FreqScale: 0.5},
+	}},
+	{name: "gpt-neox", fused: true, biases: true, normBias: true, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 2, DHead: 4}, DFF: 7, Eps: 1e-5, Norm: NormLayer, FFN: FFNGELU, Parallel: true, TwoNorms: true,
+		Rope: &Rope{Dim: 2, Neox: true, Base: 10000},
+	}},
+	{name: "qwen3", cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 6}, DFF: 7, Eps: 1e-5, QKNorm: QKNormHead,
+		Rope: &Rope{Dim: 6, Neox: true, Base: 10000, Scale: 1.2},
+	}},
+	{name: "stablelm 2 12B", cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 4}, DFF: 7, Eps: 1e-2, Norm: NormLayer, QKNorm: QKNormHeads, Parallel: true,
+		Rope: &Rope{Dim: 2, Neox: true, Base: 10000},
+	}},
+	{name: "olmo2", noPreNorm: true, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 4, NKVHeads: 2, DHead: 2}, DFF: 7, Eps: 1e-5, QKNorm: QKNormRow, PostNorms: true,
+		Rope: &Rope{Dim: 2, Neox: true, Base: 10000},
+	}},
+	{name: "gemma", local: true, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4, Softcap: 2, Window: 2}, DFF: 7, Eps: 1e-5, FFN: FFNGeGLU, QKNorm: QKNormHead, PostNorms: true,
+		Rope: &Rope{Dim: 4, Neox: true, Base: 10000}, LocalRope: &Rope{Dim: 4, Neox: true, Base: 10},
+	}},
+	{name: "phi3 with adapters", fused: true, rank: 2, cfg: BlockConfig{
+		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, DFF: 7, Eps: 1e-5,
+		Rope: &Rope{Dim: 4, Neox: true, Base: 10000},
 	}},
 	{name: "experts", cfg: BlockConfig{
 		AttentionConfig: AttentionConfig{NHeads: 2, NKVHeads: 1, DHead: 4}, FFN: FFNMoE, Eps: 1e-2,
@@ -87,7 +112,14 @@ func newBlock(d int, cfg BlockConfig, fused, biases, normBias bool, rank int) *B
 	if cfg.FFN == FFNMoE {
 		b.MoE = *newMoE(d, cfg.MoE, rank)
 	} else {
-		b.Up, b.UpBias = matrix("up", cfg.DFF, d), bias("up.bias", cfg.DFF, biases)
+		if fused && cfg.FFN.gated() {
+			b.GateUp = matrix("gate_up", 2*cfg.DFF, d)
+		} else {
+			b.Up, b.UpBias = matrix("up", cfg.DFF, d), bias("up.bias", cfg.DFF, biases)
+			if cfg.FFN.gated() {
+				b.Gate, b.GateBias = matrix("gate", cfg.DFF, d), bias("gate.bias", cfg.DFF, biases)
+			}
+		}
 		b.Down, b.DownBias = matrix("down", d, cfg.DFF), bias("down.bias", d, biases)
 	}
 	if fused {
@@ -97,11 +129,17 @@ func newBlock(d int, cfg BlockConfig, fused, biases, normBias bool, rank int) *B
 		b.K, b.KBias = matrix("k", nk, d), bias("k.bias", nk, biases)
 		b.V, b.VBias = matrix("v", nk, d), bias("v.bias", nk, biases)
 	}
-	if !cfg.Parallel {
-		b.FFNNorm, b.FFNNormBias = newParam(rng, "ffn_norm", 1, d), bias("ffn_norm.bias", d, normBias)
+	switch cfg.QKNorm {
+	case QKNormHead:
+		b.QNorm, b.KNorm = newParam(rng, "q_norm", 1, cfg.DHead), newParam(rng, "k_norm", 1, cfg.DHead)
+	case QKNormHeads, QKNormRow:
+		b.QNorm, b.KNorm = newParam(rng, "q_norm", 1, nq), newParam(rng, "k_norm", 1, nk)
 	}
-	if cfg.FFN == FFNSwiGLU {
-		b.Gate, b.GateBias = matrix("gate", cfg.DFF, d), bias("gate.bias", cfg.DFF, biases)
+	if cfg.PostNorms {
+		b.AttnPostNorm, b.FFNPostNorm = newParam(rng, "attn_post_norm", 1, d), newParam(rng, "ffn_post_norm", 1, d)
+	}
+	if !cfg.Parallel || cfg.TwoNorms {
+		b.FFNNorm, b.FFNNormBias = newParam(rng, "ffn_norm", 1, d), bias("ffn_norm.bias", d, normBias)
 	}
 	return b
 }
@@ -150,24 +188,32 @@ func refBlock[N ref.Number](b *Block, cfg *BlockConfig, vals map[*Param][]N) *re
 		AttnNorm: gain(b.AttnNorm, b.AttnNormBias), FFNNorm: gain(b.FFNNorm, b.FFNNormBias),
 		QKV: affine(b.QKV, b.QKVBias),
 		Q:   affine(b.Q, b.QBias), K: affine(b.K, b.KBias), V: affine(b.V, b.VBias),
-		O:    affine(b.O, b.OBias),
-		Gate: affine(b.Gate, b.GateBias), Up: affine(b.Up, b.UpBias), Down: affine(b.Down, b.DownBias), MoE: moe,
+		QNorm: gain(b.QNorm, nil).W, KNorm: gain(b.KNorm, nil).W,
+		O: affine(b.O, b.OBias), AttnPostNorm: gain(b.AttnPostNorm, nil), FFNPostNorm: gain(b.FFNPostNorm, nil),
+		GateUp: affine(b.GateUp, nil), Gate: affine(b.Gate, b.GateBias), Up: affine(b.Up, b.UpBias), Down: affine(b.Down, b.DownBias), MoE: moe,
 	}
 }
 
 func refConfig(cfg *BlockConfig) *ref.Config {
 	return &ref.Config{
 		AttentionConfig: refAttention(cfg.AttentionConfig), LayerNorm: cfg.Norm == NormLayer,
-		Eps: float64(cfg.Eps), Parallel: cfg.Parallel, GELU: cfg.FFN == FFNGELU,
+		Eps: float64(cfg.Eps), Parallel: cfg.Parallel, GELU: cfg.FFN == FFNGeGLU, QKWidth: qkWidth(cfg),
 		Rope: refRope(cfg.Rope), LocalRope: refRope(cfg.LocalRope),
 	}
+}
+
+func qkWidth(cfg *BlockConfig) int {
+	if cfg.QKNorm == QKNormRow {
+		return 0
+	}
+	return cfg.DHead
 }
 
 func refRope(r *Rope) *ref.Rope {
 	if r == nil {
 		return nil
 	}
-	out := &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale}
+	out := &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale, Scale: r.Scale}
 	if r.FreqScale == 0 {
 		out.FreqScale = 1
 	}
@@ -196,6 +242,9 @@ func TestBlock(t *testing.T) {
 			cfg.DModel = d
 			b := newBlock(d, cfg, tt.fused, tt.biases, tt.normBias, tt.rank)
 			b.Local = tt.local
+			if tt.noPreNorm {
+				b.AttnNorm, b.FFNNorm = nil, nil
+			}
 			starts := []int{0, 3, 4, 8}
 			rows, pos, segs := 8, positions(starts), segments(starts)
 			rng := newRand(15)

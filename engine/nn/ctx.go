@@ -88,6 +88,15 @@ func (c *Ctx) copyRows(dst, src Mat) {
 	})
 }
 
+// addRows adds src to dst, row by row.
+func (c *Ctx) addRows(dst, src Mat) {
+	c.rows(src.Rows, src.Cols, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			c.K.Add(dst.Row(t), src.Row(t))
+		}
+	})
+}
+
 // zero sets m to 0.
 func (c *Ctx) zero(m Mat) {
 	c.rows(m.Rows, m.Cols, func(lo, hi int) { m.View(lo, hi-lo, 0, m.Cols).Zero() })

@@ -18,18 +18,23 @@ func LayerNorm(c *Ctx, y, x Mat, w, b *Param, eps float32, mean, rstd []float32)
 	checkSaved("LayerNorm", x, "rstd", rstd)
 	c.rows(x.Rows, x.Cols, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			xt, yt := x.Row(t), y.Row(t)
-			mean[t] = c.K.Sum(xt) / float32(len(xt))
-			center(yt, xt, mean[t])
-			variance := float64(c.K.Dot(yt, yt)) / float64(len(yt))
-			rstd[t] = float32(1 / math.Sqrt(variance+float64(eps)))
-			c.K.Scale(yt, rstd[t])
-			c.K.Mul(yt, w.F32)
+			mean[t], rstd[t] = layerNormRow(c, y.Row(t), x.Row(t), w.F32, eps)
 			if b != nil {
-				c.K.Add(yt, b.F32)
+				c.K.Add(y.Row(t), b.F32)
 			}
 		}
 	})
+}
+
+// layerNormRow is LayerNorm of one row without a bias; it returns μ and rstd.
+func layerNormRow(c *Ctx, y, x, w []float32, eps float32) (mean, rstd float32) {
+	mean = c.K.Sum(x) / float32(len(x))
+	center(y, x, mean)
+	variance := float64(c.K.Dot(y, y)) / float64(len(y))
+	rstd = float32(1 / math.Sqrt(variance+float64(eps)))
+	c.K.Scale(y, rstd)
+	c.K.Mul(y, w)
+	return mean, rstd
 }
 
 // LayerNormBackward adds the gradient of the input of y = x̂·w + b,
@@ -53,26 +58,29 @@ func LayerNormBackward(c *Ctx, dx, dy, x Mat, w, b *Param, mean, rstd []float32,
 	c.rows(x.Rows, x.Cols, func(lo, hi int) {
 		buf := scratch(x.Cols)
 		defer scratchPool.Put(buf)
-		dxhat := *buf
 		for t := lo; t < hi; t++ {
-			xh, dxt := xhat.Row(t), dx.Row(t)
-			center(xh, x.Row(t), mean[t])
-			c.K.Scale(xh, rstd[t])
-			// y = x̂∘w + b
-			copy(dxhat, dy.Row(t))
-			c.K.Mul(dxhat, w.F32)
-			// x̂ = (x−μ)·rstd
-			m1 := c.K.Sum(dxhat) / float32(x.Cols)
-			m2 := c.K.Dot(dxhat, xh) / float32(x.Cols)
-			center(dxhat, dxhat, m1)
-			c.K.Axpy(dxt, rstd[t], dxhat)
-			c.K.Axpy(dxt, -rstd[t]*m2, xh)
+			layerNormBackwardRow(c, dx.Row(t), dy.Row(t), x.Row(t), w.F32, mean[t], rstd[t], xhat.Row(t), *buf)
 		}
 	})
 	if s != nil {
 		s.Gain(w, dy, xhat)
 	}
 	BiasBackward(b, dy, s)
+}
+
+// layerNormBackwardRow is LayerNormBackward of one row, without the sink. dxhat is scratch.
+func layerNormBackwardRow(c *Ctx, dx, dy, x, w []float32, mean, rstd float32, xhat, dxhat []float32) {
+	center(xhat, x, mean)
+	c.K.Scale(xhat, rstd)
+	// y = x̂∘w + b
+	copy(dxhat, dy)
+	c.K.Mul(dxhat, w)
+	// x̂ = (x−μ)·rstd
+	m1 := c.K.Sum(dxhat) / float32(len(x))
+	m2 := c.K.Dot(dxhat, xhat) / float32(len(x))
+	center(dxhat, dxhat, m1)
+	c.K.Axpy(dx, rstd, dxhat)
+	c.K.Axpy(dx, -rstd*m2, xhat)
 }
 
 // center sets y = x − m.

@@ -12,14 +12,19 @@ func RMSNorm(c *Ctx, y, x Mat, w *Param, eps float32, rstd []float32) {
 	checkSaved("RMSNorm", x, "rstd", rstd)
 	c.rows(x.Rows, x.Cols, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			xt, yt := x.Row(t), y.Row(t)
-			meanSquare := float64(c.K.Dot(xt, xt)) / float64(len(xt))
-			rstd[t] = float32(1 / math.Sqrt(meanSquare+float64(eps)))
-			copy(yt, xt)
-			c.K.Scale(yt, rstd[t])
-			c.K.Mul(yt, w.F32)
+			rstd[t] = rmsNormRow(c, y.Row(t), x.Row(t), w.F32, eps)
 		}
 	})
+}
+
+// rmsNormRow is RMSNorm of one row; it returns rstd.
+func rmsNormRow(c *Ctx, y, x, w []float32, eps float32) (rstd float32) {
+	meanSquare := float64(c.K.Dot(x, x)) / float64(len(x))
+	rstd = float32(1 / math.Sqrt(meanSquare+float64(eps)))
+	copy(y, x)
+	c.K.Scale(y, rstd)
+	c.K.Mul(y, w)
+	return rstd
 }
 
 // RMSNormBackward adds the gradient of the input of y = x̂·w, x̂ = x·rstd,
@@ -41,23 +46,26 @@ func RMSNormBackward(c *Ctx, dx, dy, x Mat, w *Param, rstd []float32, xhat Mat, 
 	c.rows(x.Rows, x.Cols, func(lo, hi int) {
 		buf := scratch(x.Cols)
 		defer scratchPool.Put(buf)
-		dxhat := *buf
 		for t := lo; t < hi; t++ {
-			xh, dxt := xhat.Row(t), dx.Row(t)
-			copy(xh, x.Row(t))
-			c.K.Scale(xh, rstd[t])
-			// y = x̂∘w
-			copy(dxhat, dy.Row(t))
-			c.K.Mul(dxhat, w.F32)
-			// x̂ = x/√(mean(x²)+ε)
-			mean := c.K.Dot(dxhat, xh) / float32(x.Cols)
-			c.K.Axpy(dxt, rstd[t], dxhat)
-			c.K.Axpy(dxt, -rstd[t]*mean, xh)
+			rmsNormBackwardRow(c, dx.Row(t), dy.Row(t), x.Row(t), w.F32, rstd[t], xhat.Row(t), *buf)
 		}
 	})
 	if s != nil {
 		s.Gain(w, dy, xhat)
 	}
+}
+
+// rmsNormBackwardRow is RMSNormBackward of one row, without the sink. dxhat is scratch.
+func rmsNormBackwardRow(c *Ctx, dx, dy, x, w []float32, rstd float32, xhat, dxhat []float32) {
+	copy(xhat, x)
+	c.K.Scale(xhat, rstd)
+	// y = x̂∘w
+	copy(dxhat, dy)
+	c.K.Mul(dxhat, w)
+	// x̂ = x/√(mean(x²)+ε)
+	mean := c.K.Dot(dxhat, xhat) / float32(len(x))
+	c.K.Axpy(dx, rstd, dxhat)
+	c.K.Axpy(dx, -rstd*mean, xhat)
 }
 
 func checkSaved(op string, x Mat, name string, saved []float32) {

@@ -11,6 +11,8 @@ import (
 //
 //	θ(p,i) = p·FreqScale·Base^(−2i/Dim)/Factors[i],   i < Dim/2
 //
+// and lengthened by Scale.
+//
 // The fields are set once, before the first use. A Rope is safe for use by
 // several goroutines and must not be copied.
 type Rope struct {
@@ -18,7 +20,8 @@ type Rope struct {
 	Neox      bool      // pair i is columns i, i+Dim/2 (phi2, qwen); else 2i, 2i+1 (llama)
 	Base      float64   // rope.freq_base
 	FreqScale float64   // linear position scaling, 1/rope.scaling.factor; 0 means 1
-	Factors   []float32 // rope_freqs.weight [Dim/2] of llama 3, or nil
+	Factors   []float32 // [Dim/2], such as rope_freqs.weight of llama 3, or nil
+	Scale     float64   // the attention factor of yarn and longrope; 0 means 1
 
 	mu  sync.Mutex // held while the table grows
 	tab atomic.Pointer[ropeTable]
@@ -67,6 +70,10 @@ func (r *Rope) table(maxPos int) *ropeTable {
 	if scale == 0 {
 		scale = 1
 	}
+	length := r.Scale
+	if length == 0 {
+		length = 1
+	}
 	for i := range half {
 		freq := scale * math.Pow(r.Base, -2*float64(i)/float64(r.Dim))
 		if r.Factors != nil {
@@ -74,6 +81,7 @@ func (r *Rope) table(maxPos int) *ropeTable {
 		}
 		for p := done; p < n; p++ {
 			s, c := math.Sincos(float64(p) * freq)
+			s, c = s*length, c*length
 			if r.Neox {
 				t.cos[p*cols+i], t.sin[p*cols+i] = float32(c), float32(s)
 				continue
@@ -98,7 +106,7 @@ func RoPE(c *Ctx, x Mat, nHeads, dHead int, pos []int32, r *Rope) {
 }
 
 // RoPEBackward turns the gradient of RoPE's output into that of its input, in
-// place: a rotation's transpose is the rotation by −θ.
+// place: a rotation's transpose is the rotation by −θ, as long.
 //
 //	da, db = da·cos θ + db·sin θ, −da·sin θ + db·cos θ
 //

@@ -105,10 +105,11 @@ type Rope struct {
 	Base      float64
 	FreqScale float64
 	Factors   []float64 // divide the frequencies; nil: 1
+	Scale     float64   // lengthens the pairs; 0: 1
 }
 
 // RoPE returns x with pair i of each head of row t turned by the angle
-// pos[t]·FreqScale·Base^(−2i/Dim)/Factors[i].
+// pos[t]·FreqScale·Base^(−2i/Dim)/Factors[i] and lengthened by Scale.
 func RoPE[N Number](x Mat[N], nHeads int, pos []int32, r Rope) Mat[N] {
 	y := NewMat[N](len(x), len(x[0]))
 	for t := range x {
@@ -124,7 +125,11 @@ func RoPE[N Number](x Mat[N], nHeads int, pos []int32, r Rope) Mat[N] {
 				if r.Factors != nil {
 					theta /= r.Factors[i]
 				}
-				cos, sin := Const[N](math.Cos(theta)), Const[N](math.Sin(theta))
+				length := r.Scale
+				if length == 0 {
+					length = 1
+				}
+				cos, sin := Const[N](length*math.Cos(theta)), Const[N](length*math.Sin(theta))
 				y[t][a] = x[t][a]*cos - x[t][b]*sin
 				y[t][b] = x[t][a]*sin + x[t][b]*cos
 			}
@@ -205,6 +210,39 @@ func SwiGLU[N Number](gate, up Mat[N]) Mat[N] {
 	for t := range y {
 		for f, z := range gate[t] {
 			y[t][f] = z / (1 + exp(-z)) * up[t][f]
+		}
+	}
+	return y
+}
+
+// GeGLU returns gelu(gate)∘up.
+func GeGLU[N Number](gate, up Mat[N]) Mat[N] {
+	y := GELU(gate)
+	for t := range y {
+		for f := range y[t] {
+			y[t][f] *= up[t][f]
+		}
+	}
+	return y
+}
+
+// Softcap returns c·tanh(x/c).
+func Softcap[N Number](x Mat[N], c float64) Mat[N] {
+	y := NewMat[N](len(x), len(x[0]))
+	for t := range x {
+		for i, v := range x[t] {
+			y[t][i] = Const[N](c) * tanh(v/Const[N](c))
+		}
+	}
+	return y
+}
+
+// Scale returns s·x.
+func Scale[N Number](x Mat[N], s float64) Mat[N] {
+	y := NewMat[N](len(x), len(x[0]))
+	for t := range x {
+		for i, v := range x[t] {
+			y[t][i] = Const[N](s) * v
 		}
 	}
 	return y
