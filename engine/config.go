@@ -17,6 +17,10 @@ type Config struct {
 	NCtx    int  // the context it was trained for, as the file says; not enforced
 	Tied    bool // the output matrix is the token embedding
 
+	LocalEvery int     // blocks attend inside the window but for each n-th; 0: none does
+	EmbedScale float32 // of the embedding's rows
+	LogitCap   float32 // c of c·tanh(logit/c); 0: none
+
 	nn.BlockConfig // what one block computes
 }
 
@@ -50,8 +54,9 @@ func readConfig(f *gguf.File) (Config, error) {
 	c.NKVHeads = k.sizeOr("attention.head_count_kv", maxWidth, c.NHeads)
 	c.DFF = k.size("feed_forward_length", maxWidth)
 	c.NCtx = k.sizeOr("context_length", maxCtx, 2048)
-	c.Norm, c.FFN, c.Parallel = arch.Norm, arch.FFN, arch.Parallel
+	arch.configure(&c)
 	c.Eps = float32(k.float(arch.epsKey(), 1e-5))
+	k.parallel(&c)
 	k.experts(&c)
 	if k.err != nil {
 		return Config{}, k.err
@@ -66,11 +71,74 @@ func readConfig(f *gguf.File) (Config, error) {
 	if v := k.sizeOr("attention.value_length", maxWidth, c.DHead); v != c.DHead {
 		return Config{}, fmt.Errorf("engine: %s: value heads are %d wide and key heads %d: not supported", f.Name, v, c.DHead)
 	}
-	c.Rope, err = k.rope(c.DHead, arch.Neox)
-	if err == nil {
-		err = k.err
+	if !arch.Positions {
+		if c.Rope, err = k.rope(&c); err != nil {
+			return Config{}, err
+		}
 	}
-	return c, err
+	k.local(&c)
+	k.softcaps(&c)
+	if c.NLayers == arch.WideScaleAt {
+		c.Scale = float32(1 / math.Sqrt(float64(c.DModel/c.NHeads)))
+	}
+	if _, ok := f.Tensor("blk.0.attn_q_norm.weight"); arch.MayQKNorm && !ok {
+		c.QKNorm = nn.QKNormNone
+	}
+	return c, k.err
+}
+
+// configure sets what the architecture alone decides.
+func (a *Arch) configure(c *Config) {
+	c.Norm, c.FFN, c.Parallel, c.TwoNorms, c.PostNorms, c.QKNorm = a.Norm, a.FFN, a.Parallel, a.ParallelKey, a.PostNorms, a.QKNorm
+	c.EmbedScale = 1
+	if a.ScaleEmbed {
+		c.EmbedScale = float32(math.Sqrt(float64(c.DModel)))
+	}
+}
+
+// parallel reads whether blocks are parallel, where the file decides.
+func (k *keys) parallel(c *Config) {
+	switch {
+	case c.Arch.ParallelKey:
+		on, ok, err := k.f.Bool(k.prefix + "use_parallel_residual")
+		if k.err == nil {
+			k.err = err
+		}
+		if k.err == nil && !ok {
+			k.err = fmt.Errorf("engine: %s: key %suse_parallel_residual is missing", k.f.Name, k.prefix)
+		}
+		c.Parallel, c.TwoNorms = on, on
+	case c.Arch.MayParallel:
+		_, norm := k.f.Tensor("blk.0.ffn_norm.weight")
+		c.Parallel = !norm
+	}
+}
+
+// local reads which blocks attend inside a window. Their rotary embedding is never scaled.
+func (k *keys) local(c *Config) {
+	if c.Arch.LocalEvery == 0 {
+		return
+	}
+	c.Window = k.sizeOr("attention.sliding_window", maxCtx, c.Arch.Window)
+	if c.Window == 0 {
+		return
+	}
+	c.LocalEvery = k.sizeOr("attention.sliding_window_pattern", maxLayers, c.Arch.LocalEvery)
+	base := c.Arch.LocalRopeBase
+	if base == 0 {
+		base = c.Rope.Base
+	}
+	c.LocalRope = &nn.Rope{Dim: c.Rope.Dim, Neox: c.Rope.Neox, Base: k.float("rope.freq_base_swa", base), FreqScale: 1}
+}
+
+// softcaps reads the bounds of scores and logits.
+func (k *keys) softcaps(c *Config) {
+	if c.Arch.AttnSoftcap > 0 {
+		c.Softcap = float32(k.float("attn_logit_softcapping", c.Arch.AttnSoftcap))
+	}
+	if c.Arch.LogitSoftcap > 0 {
+		c.LogitCap = float32(k.float("final_logit_softcapping", c.Arch.LogitSoftcap))
+	}
 }
 
 // keys reads one architecture's metadata and keeps the first error.
@@ -133,7 +201,11 @@ func (k *keys) experts(c *Config) {
 	if k.err == nil {
 		k.err = err
 	}
-	if n == 0 || k.err != nil {
+	if k.err != nil || n == 0 && !c.Arch.Experts {
+		return
+	}
+	if c.FFN != nn.FFNSwiGLU {
+		k.err = fmt.Errorf("engine: %s: key %sexpert_count is %d: %s with experts is not known", k.f.Name, k.prefix, n, c.Arch.Name)
 		return
 	}
 	c.FFN = nn.FFNMoE
@@ -151,42 +223,83 @@ func (k *keys) experts(c *Config) {
 
 // rope reads the rotary embedding. Scaling types that change the angles in ways not
 // built here are refused, for a wrong angle gives plausible nonsense.
-func (k *keys) rope(dHead int, neox bool) (*nn.Rope, error) {
+func (k *keys) rope(c *Config) (*nn.Rope, error) {
 	r := &nn.Rope{
-		Dim:       k.sizeOr("rope.dimension_count", maxWidth, dHead),
-		Neox:      neox,
+		Dim:       k.sizeOr("rope.dimension_count", maxWidth, c.DHead),
+		Neox:      c.Arch.Neox,
 		Base:      k.float("rope.freq_base", 10000),
 		FreqScale: 1,
+		Scale:     k.float("rope.scaling.attn_factor", 1),
 	}
 	if k.err != nil {
 		return nil, k.err
 	}
-	if r.Dim > dHead || r.Dim%2 != 0 {
-		return nil, fmt.Errorf("engine: %s: rope.dimension_count is %d, want an even number up to the head width %d", k.f.Name, r.Dim, dHead)
+	if r.Dim > c.DHead || r.Dim%2 != 0 {
+		return nil, fmt.Errorf("engine: %s: rope.dimension_count is %d, want an even number up to the head width %d", k.f.Name, r.Dim, c.DHead)
 	}
 	kind, _, err := k.f.String(k.prefix + "rope.scaling.type")
 	if err != nil {
 		return nil, err
 	}
+	factor := k.float("rope.scaling.factor", 1)
+	original := k.sizeOr("rope.scaling.original_context_length", maxCtx, c.NCtx)
 	switch kind {
-	case "", "none":
+	case "", "none", "longrope":
 	case "linear":
-		r.FreqScale = 1 / k.float("rope.scaling.factor", 1)
+		r.FreqScale = 1 / factor
+	case "yarn":
+		r.Factors = yarn(r, factor, float64(original), k.float("rope.scaling.yarn_beta_fast", 32), k.float("rope.scaling.yarn_beta_slow", 1))
+		r.Scale *= 1 + 0.1*math.Log(factor)
 	default:
-		return nil, fmt.Errorf("engine: %s: rope.scaling.type %q is not known; there are none, linear", k.f.Name, kind)
+		return nil, fmt.Errorf("engine: %s: rope.scaling.type %q is not known; there are none, linear, yarn, longrope", k.f.Name, kind)
 	}
-	if t, ok := k.f.Tensor("rope_freqs.weight"); ok {
-		if t.Type != 0 || len(t.Dims) != 1 || t.Dims[0] != uint64(r.Dim/2) {
-			return nil, fmt.Errorf("engine: %s: rope_freqs.weight is type %v with dimensions %v, want F32 [%d]", k.f.Name, t.Type, t.Dims, r.Dim/2)
+	for _, name := range []string{"rope_freqs.weight", "rope_factors_short.weight"} {
+		factors, err := k.ropeFactors(name, r.Dim/2)
+		if err != nil {
+			return nil, err
 		}
-		r.Factors = float32sLE(k.f.Data(t))
-		for i, v := range r.Factors {
-			if !(v > 0) || math.IsInf(float64(v), 0) {
-				return nil, fmt.Errorf("engine: %s: rope_freqs.weight[%d] is %g, want a positive number", k.f.Name, i, v)
-			}
+		if factors != nil {
+			r.Factors = factors
 		}
+	}
+	if kind == "longrope" { // the factors for longer texts are not used
+		c.NCtx = min(c.NCtx, original)
 	}
 	return r, k.err
+}
+
+// ropeFactors reads a tensor of n divisors of the frequencies, if the file has it.
+func (k *keys) ropeFactors(name string, n int) ([]float32, error) {
+	t, ok := k.f.Tensor(name)
+	if !ok {
+		return nil, nil
+	}
+	if t.Type != gguf.F32 || len(t.Dims) != 1 || t.Dims[0] != uint64(n) {
+		return nil, fmt.Errorf("engine: %s: %s is type %v with dimensions %v, want F32 [%d]", k.f.Name, name, t.Type, t.Dims, n)
+	}
+	factors := float32sLE(k.f.Data(t))
+	for i, v := range factors {
+		if !(v > 0) || math.IsInf(float64(v), 0) {
+			return nil, fmt.Errorf("engine: %s: %s[%d] is %g, want a positive number", k.f.Name, name, i, v)
+		}
+	}
+	return factors, nil
+}
+
+// yarn returns what divides the frequencies of r to stretch the context by factor (Peng et al.
+// 2023, arXiv:2309.00071v2, section 3.2, as ggml has it): pairs that turn more than fast times within the
+// original context keep theirs, those that turn less than slow times are interpolated.
+func yarn(r *nn.Rope, factor, original, fast, slow float64) []float32 {
+	pair := func(turns float64) float64 {
+		return float64(r.Dim) * math.Log(original/(turns*2*math.Pi)) / (2 * math.Log(r.Base))
+	}
+	low, high := max(0, math.Floor(pair(fast))), min(float64(r.Dim-1), math.Ceil(pair(slow)))
+	out := make([]float32, r.Dim/2)
+	for i := range out {
+		keep := 1 - min(1, max(0, (float64(i)-low)/max(0.001, high-low)))
+		out[i] = float32(1 / (keep + (1-keep)/factor))
+	}
+	return out
 }
 
 // String gives the shape in one line.

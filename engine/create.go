@@ -17,6 +17,9 @@ type Shape struct {
 	NVocab, DModel, NLayers, NHeads, NKVHeads int
 	DFF, NCtx                                 int
 	NExperts, NExpertsUsed                    int     // of feed-forward width DFF each; 0: none
+	DHead                                     int     // 0: the width by the number of heads
+	Window                                    int     // of local blocks, of architectures that have them; 0: the architecture's
+	Parallel                                  bool    // of architectures whose files decide
 	RopeDim                                   int     // 0: the head width
 	RopeBase                                  float64 // 0: 10000
 	Eps                                       float64 // 0: 1e-5
@@ -43,11 +46,11 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("engine: Create: %w", err)
 	}
-	if min(s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx) < 1 || s.DModel%s.NHeads != 0 || s.NHeads%s.NKVHeads != 0 {
+	if min(s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx) < 1 || s.DHead < 0 || s.DHead == 0 && s.DModel%s.NHeads != 0 || s.NHeads%s.NKVHeads != 0 {
 		return nil, nil, fmt.Errorf("engine: Create: width %d, %d layers, %d heads, %d KV heads, feed-forward %d, vocabulary %d, context %d do not make a model",
 			s.DModel, s.NLayers, s.NHeads, s.NKVHeads, s.DFF, s.NVocab, s.NCtx)
 	}
-	if s.NExperts < 0 || s.NExperts > 0 && (s.NExpertsUsed < 1 || s.NExpertsUsed > s.NExperts) {
+	if s.NExperts < 0 || s.NExperts == 0 && arch.Experts || s.NExperts > 0 && (s.NExpertsUsed < 1 || s.NExpertsUsed > s.NExperts) {
 		return nil, nil, fmt.Errorf("engine: Create: %d of %d experts do not make a model", s.NExpertsUsed, s.NExperts)
 	}
 	std, eps, base := s.Std, s.Eps, s.RopeBase
@@ -60,7 +63,10 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	if base == 0 {
 		base = 10000
 	}
-	dHead := s.DModel / s.NHeads
+	dHead := s.DHead
+	if dHead == 0 {
+		dHead = s.DModel / s.NHeads
+	}
 	ropeDim := s.RopeDim
 	if ropeDim == 0 {
 		ropeDim = dHead
@@ -88,16 +94,30 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 	}
 	kvs = append(kvs, s.Vocab...)
 
+	if s.DHead != 0 {
+		kvs = append(kvs, gguf.KV{Key: key("attention.key_length"), Value: uint32(dHead)}, gguf.KV{Key: key("attention.value_length"), Value: uint32(dHead)})
+	}
+	if arch.LocalEvery > 0 && s.Window > 0 {
+		kvs = append(kvs, gguf.KV{Key: key("attention.sliding_window"), Value: uint32(s.Window)})
+	}
+	if arch.ParallelKey {
+		kvs = append(kvs, gguf.KV{Key: key("use_parallel_residual"), Value: s.Parallel})
+	}
 	if s.NExperts > 0 {
 		kvs = append(kvs, gguf.KV{Key: key("expert_count"), Value: uint32(s.NExperts)}, gguf.KV{Key: key("expert_used_count"), Value: uint32(s.NExpertsUsed)})
 	}
-	c := Config{Arch: arch, NVocab: s.NVocab, NLayers: s.NLayers, BlockConfig: nn.BlockConfig{
-		AttentionConfig: nn.AttentionConfig{NHeads: s.NHeads, NKVHeads: s.NKVHeads, DHead: dHead},
-		DModel:          s.DModel, DFF: s.DFF,
-		Norm: arch.Norm, FFN: arch.FFN, Parallel: arch.Parallel,
-	}}
+	c := Config{Arch: arch, NVocab: s.NVocab, NLayers: s.NLayers, NCtx: s.NCtx}
+	c.DModel, c.NHeads, c.NKVHeads, c.DHead, c.DFF = s.DModel, s.NHeads, s.NKVHeads, dHead, s.DFF
+	arch.configure(&c)
+	if arch.ParallelKey || arch.MayParallel {
+		c.Parallel, c.TwoNorms = s.Parallel, s.Parallel && arch.ParallelKey
+	}
+	if arch.MayQKNorm && !s.Parallel {
+		c.QKNorm = nn.QKNormNone
+	}
 	if s.NExperts > 0 {
 		c.FFN, c.MoE = nn.FFNMoE, nn.MoEConfig{NExperts: s.NExperts, DExpert: s.DFF}
+		kvs = append(kvs, gguf.KV{Key: key("expert_feed_forward_length"), Value: uint32(s.DFF)})
 	}
 	has := func(name string) bool {
 		if name == "output.weight" {
@@ -114,8 +134,11 @@ func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
 		if sl.rows > 1 {
 			dims = append(dims, uint64(sl.rows))
 		}
-		if sl.parts > 0 {
+		switch {
+		case sl.parts > 0:
 			dims = append(dims, uint64(sl.parts))
+		case sl.pieces > 0:
+			dims = []uint64{uint64(sl.cols / sl.pieces), uint64(sl.pieces)}
 		}
 		tensors = append(tensors, gguf.TensorData{Name: sl.name, Type: gguf.F32, Dims: dims, Bytes: func() ([]byte, error) {
 			return sl.initial(rand.New(rand.NewPCG(s.Seed, uint64(i))), std, s.NLayers), nil

@@ -58,23 +58,39 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 		}
 		return e
 	}
+	rope := func(r *nn.Rope) *ref.Rope {
+		if r == nil {
+			return nil
+		}
+		return &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale, Scale: r.Scale}
+	}
+	width := c.DHead
+	if c.QKNorm == nn.QKNormRow {
+		width = 0
+	}
 	r := &ref.Model[N]{
 		Config: ref.Config{
 			AttentionConfig: ref.AttentionConfig{NHeads: c.NHeads, NKVHeads: c.NKVHeads, Scale: float64(c.Scale), Softcap: float64(c.Softcap), Window: c.Window},
-			LayerNorm:       c.Norm == nn.NormLayer, Eps: float64(c.Eps),
-			Rope:     &ref.Rope{Dim: c.Rope.Dim, Neox: c.Rope.Neox, Base: c.Rope.Base, FreqScale: c.Rope.FreqScale},
-			Parallel: c.Parallel, GELU: c.FFN == nn.FFNGELU,
+			LayerNorm:       c.Norm == nn.NormLayer, Eps: float64(c.Eps), QKWidth: width,
+			Rope: rope(c.Rope), LocalRope: rope(c.LocalRope),
+			Parallel: c.Parallel, GELU: c.FFN == nn.FFNGeGLU, EmbedScale: float64(c.EmbedScale), LogitCap: float64(c.LogitCap),
 		},
-		Embed: mat("token_embd.weight"), OutNorm: gain("output_norm"), Output: affine("output"),
+		Embed: mat("token_embd.weight"), Pos: mat("position_embd.weight"), OutNorm: gain("output_norm"), Output: affine("output"),
 	}
 	for l := range c.NLayers {
 		p := fmt.Sprintf("blk.%d.", l)
-		r.Blocks = append(r.Blocks, ref.Block[N]{
-			AttnNorm: gain(p + "attn_norm"), FFNNorm: gain(p + "ffn_norm"),
+		b := ref.Block[N]{
+			Local:    c.LocalEvery > 0 && l%c.LocalEvery < c.LocalEvery-1,
+			AttnNorm: gain(p + "attn_norm"), FFNNorm: gain(p + "ffn_norm"), AttnPostNorm: gain(p + "post_attention_norm"), FFNPostNorm: gain(p + "post_ffw_norm"),
 			QKV: affine(p + "attn_qkv"), Q: affine(p + "attn_q"), K: affine(p + "attn_k"), V: affine(p + "attn_v"), O: affine(p + "attn_output"),
+			QNorm: gain(p + "attn_q_norm").W, KNorm: gain(p + "attn_k_norm").W,
 			Gate: affine(p + "ffn_gate"), Up: affine(p + "ffn_up"), Down: affine(p + "ffn_down"),
 			MoE: moe(p),
-		})
+		}
+		if c.Arch.FusedGate {
+			b.GateUp, b.Up = b.Up, b.GateUp
+		}
+		r.Blocks = append(r.Blocks, b)
 	}
 	return r
 }
@@ -84,10 +100,10 @@ func gradientCases() map[string]engine.Shape {
 	cases := map[string]engine.Shape{}
 	for _, arch := range tinyArchs {
 		cases[arch] = tiny.Shape(arch) // llama: GQA, tied; phi2: biases, partial rotary, untied; mixtral: experts
-		other := tiny.Shape(arch)
-		other.Tied = !other.Tied
-		other.NKVHeads = 1
-		cases[arch+" with the other output, one KV head"] = other
+		if other := cases[arch]; arch == "llama" || arch == "phi2" || arch == "gptneox" {
+			other.Tied, other.Parallel, other.NKVHeads = !other.Tied, !other.Parallel, 1
+			cases[arch+" with the other output, one KV head"] = other
+		}
 	}
 	return cases
 }

@@ -54,6 +54,7 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 		c.Par.For(n, func(i int) { copy(x.Row(i), last.Row(chunk[i])) })
 		m.finalNorm(c, y, x, &st.norm)
 		m.output(c, logits, y)
+		slope := m.capLogits(c, logits, to != nil)
 		f(&Chunk{First: lo, Rows: chunk, Logits: logits, Ctx: c, losses: losses})
 		if to == nil {
 			continue
@@ -63,6 +64,9 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 			sampleOf[i] = t.sampleOf[r]
 		}
 		to.beginRows(sampleOf)
+		if slope.Data != nil { // logits = c·tanh(z/c)
+			c.K.Mul(logits.Data, slope.Data)
+		}
 		dy, dx := mat(&st.dy, d), mat(&st.dx, d)
 		nn.BiasBackward(m.w.outputBias, logits, to)
 		dy.Zero()
@@ -87,7 +91,19 @@ func (m *Model) finalNorm(c *nn.Ctx, y, x nn.Mat, st *nn.NormState) {
 	nn.Norm(c, m.Config.Norm, y, x, m.w.outNorm, m.w.outNormBias, m.Config.Eps, st)
 }
 
-// output sets the logits of normalised hidden states.
+// capLogits sets logits = c·tanh(logits/c) where the model bounds them, and returns the slopes if asked.
+func (m *Model) capLogits(c *nn.Ctx, logits nn.Mat, slopes bool) (slope nn.Mat) {
+	if m.Config.LogitCap == 0 {
+		return nn.Mat{}
+	}
+	if slopes {
+		slope = nn.NewMat(logits.Rows, logits.Cols)
+	}
+	nn.Softcap(c, logits, slope, m.Config.LogitCap)
+	return slope
+}
+
+// output sets the logits of normalised hidden states, before their bound.
 func (m *Model) output(c *nn.Ctx, logits, y nn.Mat) {
 	nn.Linear(c, logits, y, m.w.output)
 	nn.AddBias(c, logits, m.w.outputBias)

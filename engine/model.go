@@ -89,7 +89,8 @@ func (m *Model) bind() error {
 	c.NVocab = int(embed.Dims[1])
 	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
 	c.Tied = !has("output.weight")
-	used := map[string]bool{"rope_freqs.weight": true}
+	// read with the configuration, or not used by llama.cpp either
+	used := map[string]bool{"rope_freqs.weight": true, "rope_factors_short.weight": true, "rope_factors_long.weight": true}
 	for _, s := range c.layout(&m.w, has) {
 		t, ok := f.Tensor(s.name)
 		if !ok {
@@ -131,6 +132,9 @@ func newParam(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param,
 		rows = t.Dims[1]
 		size := len(data) / s.parts
 		data, name = data[s.part*size:(s.part+1)*size], fmt.Sprintf("%s[%d]", s.name, s.part)
+	}
+	if s.rows == 1 { // gains of heads may lie in rows
+		cols, rows = cols*rows, 1
 	}
 	if rows != uint64(s.rows) || cols != uint64(s.cols) {
 		return nil, fmt.Errorf("engine: %s: %s is %d×%d, want %d×%d", f.Name, s.name, rows, cols, s.rows, s.cols)

@@ -130,6 +130,7 @@ func (r *Reference) Logits(at []Place) (nn.Mat, error) {
 		}
 	}
 	r.head.output(r.head.Ctx, logits, y)
+	r.head.capLogits(r.head.Ctx, logits, false)
 	return logits, nil
 }
 

@@ -36,11 +36,23 @@ func (m *Model) check(samples []Sample) error {
 	return nil
 }
 
+// checkIDs says what is wrong with the first tokens of a sequence.
 func (m *Model) checkIDs(ids []int32) error {
+	if err := m.checkLength(len(ids)); err != nil {
+		return err
+	}
 	for t, id := range ids {
 		if id < 0 || int(id) >= m.Config.NVocab {
 			return fmt.Errorf("token %d is %d, the vocabulary has %d", t, id, m.Config.NVocab)
 		}
+	}
+	return nil
+}
+
+// checkLength says if a sequence is longer than the model has positions for.
+func (m *Model) checkLength(n int) error {
+	if p := m.w.positions; p != nil && n > p.Rows {
+		return fmt.Errorf("%d tokens, %s has learnt %d positions", n, m.Config.Arch.Name, p.Rows)
 	}
 	return nil
 }

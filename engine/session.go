@@ -64,6 +64,9 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
 		}
 		past := s.lens[f.Seq]
+		if err := m.checkLength(past + len(f.IDs)); err != nil {
+			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
+		}
 		segs = append(segs, nn.Segment{Start: len(ids), N: len(f.IDs), Past: past})
 		for j, id := range f.IDs {
 			ids, pos = append(ids, id), append(pos, int32(past+j))
@@ -76,7 +79,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	}
 	n, d := len(ids), cfg.DModel
 	x, y := mat(&s.a, n, d), mat(&s.b, n, d)
-	nn.Embed(s.ctx, x, ids, m.w.embed)
+	m.embed(s.ctx, x, ids, pos)
 	s.st.Resize(n)
 	for l := range m.w.blocks {
 		for i, f := range feeds {
@@ -97,6 +100,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m.finalNorm(s.ctx, normed, last, &s.norm)
 	logits := mat(&s.logits, len(feeds), cfg.NVocab)
 	m.output(s.ctx, logits, normed)
+	m.capLogits(s.ctx, logits, false)
 	return logits, nil
 }
 

@@ -125,7 +125,7 @@ func (t *Trace) forward(samples []Sample, keepInputs bool) {
 		}
 		t.h = append(t.h, t.mat(i, len(t.ids), cfg.DModel))
 	}
-	nn.Embed(m.Ctx, t.h[0], t.ids, m.w.embed)
+	m.embed(m.Ctx, t.h[0], t.ids, t.pos)
 	keep := t.Keep
 	if !keepInputs {
 		keep = 0
@@ -161,8 +161,7 @@ func (t *Trace) Backward(rows []int, f LossFunc, s nn.Sink) (losses []float64) {
 		to.done(b.Params()...)
 		dh, dx = dx, dh
 	}
-	nn.EmbedBackward(dh, t.ids, m.w.embed, to)
-	to.done(m.w.embed)
+	m.embedBackward(m.Ctx, dh, t.ids, t.pos, to)
 	return losses
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/guardcpu/guardcpu/simd"
 )
 
-var tinyArchs = []string{"llama", "phi2", "mixtral"}
+var tinyArchs = tiny.Names()
 
 // gradients runs one weighted cross-entropy over the samples and returns the whole gradient.
 func gradients(m *engine.Model, samples []engine.Sample, coef func(i int) float32, set func(*engine.Trace)) (*engine.Grads, []float64) {

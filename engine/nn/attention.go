@@ -373,6 +373,20 @@ func (w *window) expScores(c *Ctx, p, slope Mat, sums []float32, q, k Mat) {
 	}
 }
 
+// Softcap sets x = c·tanh(x/c) and, unless slope has no Data, slope = 1 − tanh²(x/c), the
+// factor of the gradient. Both are [T,N] without gaps.
+func Softcap(c *Ctx, x, slope Mat, bound float32) {
+	const piece = 4096
+	c.Par.For((len(x.Data)+piece-1)/piece, func(i int) {
+		lo, hi := i*piece, min(len(x.Data), (i+1)*piece)
+		var d []float32
+		if slope.Data != nil {
+			d = slope.Data[lo:hi]
+		}
+		softcap(x.Data[lo:hi], d, bound)
+	})
+}
+
 // softcap sets s = c·tanh(s/c) and, if d is not nil, d = 1 − tanh²(s/c).
 func softcap(s, d []float32, c float32) {
 	for j, v := range s {

@@ -90,6 +90,7 @@ type BlockState struct {
 	q, k              Mat // before their norms [T,H·E], [T,K·E], with a QKNorm only
 	attn              Mat // [T,H·E]
 	attnOut, ffnOut   Mat // O(attn), ffn(n2) [T,D], with a norm behind them only
+	post              Mat // FFNPostNorm(ffn(n2)) [T,D], likewise
 	h                 Mat // x + AttnPostNorm(O(attn)) [T,D], sequential only
 	n2                Mat // FFNNorm(h) [T,D], unless it is n1
 	gateUp            Mat // [T,2F], or of kinds without a gate [T,F], before the activation
@@ -122,7 +123,7 @@ func (cfg *BlockConfig) saved(s *BlockState) []savedMat {
 		list = append(list, savedMat{&s.n2, cfg.DModel})
 	}
 	if cfg.PostNorms {
-		list = append(list, savedMat{&s.attnOut, cfg.DModel}, savedMat{&s.ffnOut, cfg.DModel})
+		list = append(list, savedMat{&s.attnOut, cfg.DModel}, savedMat{&s.ffnOut, cfg.DModel}, savedMat{&s.post, cfg.DModel})
 	}
 	if cfg.QKNorm != QKNormNone {
 		list = append(list, savedMat{&s.q, nq}, savedMat{&s.k, nk})
@@ -179,7 +180,7 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 	b.Inside(c, cfg, st, x, pos, segs)
 	switch {
 	case cfg.PostNorms:
-		norm(c, cfg, y, st.ffnOut, b.FFNPostNorm, nil, &st.postFFN)
+		c.copyRows(y, st.post)
 		c.addRows(y, st.h)
 		return
 	case cfg.Parallel:
@@ -255,6 +256,7 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	if cfg.PostNorms {
 		c.zero(st.ffnOut)
 		b.addFFN(c, cfg, st.ffnOut, st)
+		norm(c, cfg, st.post, st.ffnOut, b.FFNPostNorm, nil, &st.postFFN)
 	}
 }
 

@@ -41,7 +41,8 @@ func Vocab() []gguf.KV {
 }
 
 // Shape is a 2-layer model of the architecture: llama with grouped queries and a tied
-// output, phi2 with a partial rotary embedding and an untied one; mixtral is a llama of experts.
+// output, phi2 with a partial rotary embedding and an untied one. Two names are not those of
+// architectures: mixtral is a llama of experts, stablelm2 a parallel stablelm with normed queries.
 func Shape(arch string) engine.Shape {
 	s := engine.Shape{
 		Arch: arch, Name: "tiny", NVocab: NVocab, DModel: 16, NLayers: 2, NHeads: 4, NKVHeads: 2,
@@ -50,10 +51,35 @@ func Shape(arch string) engine.Shape {
 	switch arch {
 	case "phi2":
 		s.NKVHeads, s.Tied, s.RopeDim = 4, false, 2
+	case "gptneox":
+		s.NKVHeads, s.Tied, s.RopeDim, s.Parallel = 4, false, 2, true
+	case "stablelm":
+		s.RopeDim = 2
+	case "stablelm2":
+		s.Arch, s.RopeDim, s.Parallel = "stablelm", 2, true
+	case "gpt2":
+		s.NKVHeads = 4
+	case "qwen3", "gemma":
+		s.DHead = 6
+	case "gemma2":
+		s.Window = 3
+	case "gemma3":
+		s.DHead, s.Window, s.NLayers = 6, 3, 6
+	case "qwen3moe":
+		s.NExperts, s.NExpertsUsed, s.Seed = 4, 2, 8
 	case "mixtral":
 		s.Arch, s.NExperts, s.NExpertsUsed = "llama", 4, 2
 	}
 	return s
+}
+
+// Names are what Shape takes: every architecture, and the two others.
+func Names() []string {
+	names := []string{"mixtral", "stablelm2"}
+	for _, a := range engine.Architectures() {
+		names = append(names, a.Name)
+	}
+	return names
 }
 
 // Path writes a model of the given shape into the test's directory.
