@@ -34,11 +34,31 @@ func shapes(vocab *tokenizer.Vocab) []engine.Shape {
 		with("llama", "llama", nil),
 		with("mixtral", "llama", func(s *engine.Shape) { s.NExperts, s.NExpertsUsed, s.DFF = 4, 2, 256 }),
 		with("phi2", "phi2", func(s *engine.Shape) { s.NKVHeads, s.RopeDim = 4, 16 }),
+		with("phi_3", "phi3", nil), // a name with phi3 would have llama.cpp look for tokens of Phi-3
+		with("gpt2", "gpt2", func(s *engine.Shape) { s.NKVHeads, s.Tied = 4, true }),
+		with("gptneox", "gptneox", func(s *engine.Shape) { s.NKVHeads, s.RopeDim, s.Parallel = 4, 16, true }),
+		with("gptneox-seq", "gptneox", func(s *engine.Shape) { s.NKVHeads = 4 }),
+		with("stablelm", "stablelm", func(s *engine.Shape) { s.RopeDim = 16 }),
+		with("stablelm-par", "stablelm", func(s *engine.Shape) { s.RopeDim, s.Parallel = 16, true }),
+		with("qwen2", "qwen2", func(s *engine.Shape) { s.Tied = true }),
+		with("qwen3", "qwen3", func(s *engine.Shape) { s.DHead = 32 }),
+		with("qwen3moe", "qwen3moe", func(s *engine.Shape) { s.NExperts, s.NExpertsUsed, s.DFF = 8, 2, 256 }),
+		with("gemma", "gemma", func(s *engine.Shape) { s.DHead, s.Tied = 128, true }),
+		with("gemma2", "gemma2", func(s *engine.Shape) { s.Tied, s.Window = true, 8 }),
+		with("gemma3", "gemma3", func(s *engine.Shape) { s.Tied, s.Window, s.NLayers = true, 8, 7 }),
+		with("olmo2", "olmo2", nil),
+		with("starcoder2", "starcoder2", nil),
 	}
 }
 
 // gelu says whether llama.cpp looks up an activation of the architecture in a table of float16.
-func gelu(arch string) bool { return arch == "phi2" }
+func gelu(arch string) bool {
+	switch arch {
+	case "phi2", "gpt2", "gptneox", "starcoder2", "gemma", "gemma2", "gemma3":
+		return true
+	}
+	return false
+}
 
 // random compares the models of shapes in every weight type.
 func (o *options) random(ctx context.Context, program string) (bad int, err error) {
