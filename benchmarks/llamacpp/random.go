@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/nn"
@@ -34,14 +35,14 @@ func shapes(vocab *tokenizer.Vocab) []engine.Shape {
 		with("llama", "llama", nil),
 		with("mixtral", "llama", func(s *engine.Shape) { s.NExperts, s.NExpertsUsed, s.DFF = 4, 2, 256 }),
 		with("phi2", "phi2", func(s *engine.Shape) { s.NKVHeads, s.RopeDim = 4, 16 }),
-		with("phi_3", "phi3", nil), // a name with phi3 would have llama.cpp look for tokens of Phi-3
+		with("phi3", "phi3", nil),
 		with("gpt2", "gpt2", func(s *engine.Shape) { s.NKVHeads, s.Tied = 4, true }),
 		with("gptneox", "gptneox", func(s *engine.Shape) { s.NKVHeads, s.RopeDim, s.Parallel = 4, 16, true }),
 		with("gptneox-seq", "gptneox", func(s *engine.Shape) { s.NKVHeads = 4 }),
 		with("stablelm", "stablelm", func(s *engine.Shape) { s.RopeDim = 16 }),
 		with("stablelm-par", "stablelm", func(s *engine.Shape) { s.RopeDim, s.Parallel = 16, true }),
 		with("qwen2", "qwen2", func(s *engine.Shape) { s.Tied = true }),
-		with("qwen3", "qwen3", func(s *engine.Shape) { s.DHead = 32 }),
+		with("qwen3", "qwen3", func(s *engine.Shape) { s.DHead = 128 }),
 		with("qwen3moe", "qwen3moe", func(s *engine.Shape) { s.NExperts, s.NExpertsUsed, s.DFF = 8, 2, 256 }),
 		with("gemma", "gemma", func(s *engine.Shape) { s.DHead, s.Tied = 128, true }),
 		with("gemma2", "gemma2", func(s *engine.Shape) { s.Tied, s.Window = true, 8 }),
@@ -152,6 +153,7 @@ func (o *options) compare(ctx context.Context, program string, s engine.Shape, t
 // weights as float32 at plain.
 func makeModel(packed, plain string, s engine.Shape, t *quant.Type) error {
 	source := packed + ".source"
+	s.Name = "" // in whose general.name llama.cpp looks for phi3, to expect its tokens
 	if err := engine.Create(source, s); err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func makeModel(packed, plain string, s engine.Shape, t *quant.Type) error {
 		x := &f.Tensors[i]
 		typ, values := t, make([]float32, x.Size/4)
 		f32.Unpack(nil, values, f.Data(x))
-		if len(x.Dims) == 1 {
+		if len(x.Dims) == 1 || strings.Contains(x.Name, "_norm.") {
 			typ = f32
 			for j, v := range values {
 				values[j] = float32(gain * (float64(v) + 0.2*rng.NormFloat64())) // a gain is 1, a bias 0

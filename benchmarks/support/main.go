@@ -61,12 +61,6 @@ func update(root string) (old, updated string, err error) {
 	return old, before + beginMark + "\n" + t + endMark + after, nil
 }
 
-// models are the families that come as an architecture.
-var models = map[string]string{
-	"llama": "Llama 1 to 3, Mistral, Mixtral, TinyLlama, SmolLM",
-	"phi2":  "Phi-1, Phi-1.5, Phi-2",
-}
-
 func tables(compared string) (string, error) {
 	exact, err := differences(compared)
 	if err != nil {
@@ -75,10 +69,7 @@ func tables(compared string) (string, error) {
 	var b strings.Builder
 	b.WriteString("\n| architecture | models | logits: largest difference from llama.cpp's in float32, relative to the largest |\n|---|---|---|\n")
 	for _, a := range engine.Architectures() {
-		if models[a.Name] == "" {
-			return "", fmt.Errorf("architecture %s: benchmarks/support does not know which models these are", a.Name)
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", a.Name, models[a.Name], exact[a.Name])
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", a.Name, a.Models, exact[a.Name])
 	}
 
 	b.WriteString("\n| weight type | bits a weight | run, train LoRA through it | train in full and write as it | 8-bit activations |\n|---|---|---|---|---|\n")
