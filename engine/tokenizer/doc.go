@@ -1,7 +1,7 @@
 // Package tokenizer turns text into token ids and back, with the vocabulary that
 // a GGUF file carries in its tokenizer.ggml.* keys.
 //
-// Two kinds are known, and both follow llama.cpp (src/llama-vocab.cpp, b4748),
+// Two kinds are known, and both follow llama.cpp (src/llama-vocab.cpp, v0.5.0),
 // whose ids they reproduce:
 //
 //   - "llama", SentencePiece BPE: adjacent symbols are merged by the score of the

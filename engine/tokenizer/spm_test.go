@@ -95,7 +95,7 @@ func TestSPMKeys(t *testing.T) {
 	_, ok := tok.EOS()
 	assert.False(t, ok)
 	assert.False(t, tok.IsEOG(-1))
-	assert.False(t, tok.IsEOG(2))
+	assert.True(t, tok.IsEOG(2), "</s> ends a generation by its text")
 	bos, ok := tok.BOS()
 	assert.True(t, ok)
 	assert.EqualValues(t, 1, bos)

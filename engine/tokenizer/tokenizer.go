@@ -31,30 +31,43 @@ const (
 	keyAddPrefix = "tokenizer.ggml.add_space_prefix"
 )
 
-// eogKeys name further tokens that end a generation.
-var eogKeys = []string{
-	"tokenizer.ggml.eot_token_id",
-	"tokenizer.ggml.eom_token_id",
-	"tokenizer.ggml.fim_pad_token_id",
-	"tokenizer.ggml.fim_rep_token_id",
-	"tokenizer.ggml.fim_sep_token_id",
+// roles are what further tokens are for. The token is that of a key or, without the
+// key, the first of texts that is one; it is a control token then whatever its type says.
+// The lists here and below are llama.cpp's (llama_vocab::impl::load).
+var roles = []struct {
+	key   string
+	eog   bool // ends a generation
+	texts []string
+}{
+	{"tokenizer.ggml.eot_token_id", true, nil}, // all in eogTexts
+	{"tokenizer.ggml.eom_token_id", true, nil},
+	{"tokenizer.ggml.fim_pad_token_id", true, []string{"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+	{"tokenizer.ggml.fim_rep_token_id", true, []string{"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+	{"tokenizer.ggml.fim_sep_token_id", true, []string{"<|file_sep|>"}},
+	{"tokenizer.ggml.fim_pre_token_id", false, []string{"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>",
+		"▁<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+	{"tokenizer.ggml.fim_suf_token_id", false, []string{"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>",
+		"▁<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+	{"tokenizer.ggml.fim_mid_token_id", false, []string{"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>",
+		"▁<MID>", "<|code_middle|>", "<|middle|>"}},
 }
 
 // eogTexts are tokens that end a generation whatever the keys say; they are
-// control tokens whatever their type says. The list is llama.cpp's
-// (llama_vocab::impl::load).
+// control tokens whatever their type says.
 var eogTexts = []string{
-	"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>",
-	"<｜end▁of▁sentence｜>",
-	"<|fim_pad|>", "<fim-pad>", "<PAD>",
-	"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-	"<|file_sep|>",
+	"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>",
+	"</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
+	"<|tool_response>", "<｜end▁of▁sentence｜>", "[e~[",
 }
+
+// userTexts are user-defined tokens whatever their type says.
+var userTexts = []string{"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}
 
 const (
 	noID          = math.MaxUint32 // the id that means none
 	maxTokens     = 1 << 22        // the largest vocabularies in use have 2^18
 	maxTokenBytes = 1 << 16
+	maxSpecial    = 1 << 22 // bytes of all special tokens; Gemma 3 has 2^17
 )
 
 // tokenType is a value of tokenizer.ggml.token_type (llama_token_type).
@@ -82,7 +95,7 @@ type Tokenizer struct {
 	addBOS, addEOS bool
 	addSpacePrefix bool
 	eog            map[int32]bool
-	specials       []int32 // see sortSpecials
+	specials       *specials
 	encoder        encoder
 }
 
@@ -104,7 +117,7 @@ func (t *Tokenizer) Encode(text string, o EncodeOptions) []int32 {
 		ids = append(ids, t.bos)
 	}
 	afterSpecial := true
-	for _, p := range t.partition(text, o.ParseSpecial) {
+	for _, p := range t.specials.partition(text, o.ParseSpecial) {
 		if p.id >= 0 {
 			ids = append(ids, p.id)
 			afterSpecial = true
@@ -223,6 +236,9 @@ func load(f *gguf.File) (*Tokenizer, error) {
 	if err := t.loadSpecials(f, ids); err != nil {
 		return nil, err
 	}
+	if t.specials, err = t.findSpecials(f, ids); err != nil {
+		return nil, err
+	}
 	if kind == kindSPM {
 		err = t.loadSPM(f, ids)
 	} else {
@@ -231,7 +247,6 @@ func load(f *gguf.File) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.specials = sortSpecials(t.texts, t.types)
 	return t, nil
 }
 
@@ -324,19 +339,50 @@ func (t *Tokenizer) loadSpecials(f *gguf.File, ids map[string]int32) error {
 			t.types[id] = typeControl
 		}
 	}
-	for _, key := range eogKeys {
-		id, err := t.idKey(f, key, -1)
+	for _, role := range roles {
+		id, err := t.idKey(f, role.key, -1)
 		if err != nil {
 			return err
 		}
-		if id >= 0 {
+		for i := 0; id < 0 && i < len(role.texts); i++ {
+			if at, ok := ids[role.texts[i]]; ok {
+				id = at
+				t.types[id] = typeControl
+			}
+		}
+		if id >= 0 && role.eog {
 			t.eog[id] = true
+		}
+	}
+	for _, text := range userTexts {
+		if id, ok := ids[text]; ok {
+			t.types[id] = typeUserDefined
 		}
 	}
 	if t.eos >= 0 {
 		t.eog[t.eos] = true
 	}
+	for _, call := range []string{"<|call|>", "<|calls|>"} {
+		for _, last := range []string{"<|return|>", "<|flush|>"} {
+			t.dropEOG(ids, "<|end|>", typeUserDefined, call, last)
+		}
+	}
+	t.dropEOG(ids, "</s>", typeNormal, "<|tool_response>")
 	return nil
+}
+
+// dropEOG makes text a token of type typ that ends no generation, if all of beside are
+// tokens: those vocabularies mean something else by it.
+func (t *Tokenizer) dropEOG(ids map[string]int32, text string, typ tokenType, beside ...string) {
+	id, ok := ids[text]
+	for _, b := range beside {
+		_, there := ids[b]
+		ok = ok && there
+	}
+	if ok {
+		delete(t.eog, id)
+		t.types[id] = typ
+	}
 }
 
 // loadSPM reads what only the kind "llama" has, and sets the pieces.
