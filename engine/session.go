@@ -19,6 +19,7 @@ type Session struct {
 
 	ids, pos []int32
 	segs     []nn.Segment
+	ends     []int // the last row of each feed
 	// inputs and outputs of blocks; the last rows, normalised; their logits
 	a, b, last, normed, logits []float32
 }
@@ -55,7 +56,7 @@ func (s *Session) Len(seq int) int { return s.lens[seq] }
 // token of each, [len(feeds), V], which are valid until the next call.
 func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m, cfg := s.m, &s.m.Config
-	ids, pos, segs := s.ids[:0], s.pos[:0], s.segs[:0]
+	ids, pos, segs, ends := s.ids[:0], s.pos[:0], s.segs[:0], s.ends[:0]
 	for _, f := range feeds {
 		if len(f.IDs) == 0 {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d is fed no tokens", f.Seq)
@@ -71,8 +72,9 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 		for j, id := range f.IDs {
 			ids, pos = append(ids, id), append(pos, int32(past+j))
 		}
+		ends = append(ends, len(ids)-1)
 	}
-	s.ids, s.pos, s.segs = ids, pos, segs
+	s.ids, s.pos, s.segs, s.ends = ids, pos, segs, ends
 	mat := func(buf *[]float32, rows, cols int) nn.Mat {
 		*buf = grow(*buf, rows*cols)
 		return nn.Mat{Rows: rows, Cols: cols, Stride: cols, Data: *buf}
@@ -80,7 +82,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	n, d := len(ids), cfg.DModel
 	x, y := mat(&s.a, n, d), mat(&s.b, n, d)
 	m.embed(s.ctx, x, ids, pos)
-	s.st.Resize(n)
+	last := mat(&s.last, len(feeds), d)
 	for l := range m.w.blocks {
 		for i, f := range feeds {
 			kv := &s.cache[l][f.Seq]
@@ -88,12 +90,14 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 			reserve(&kv.V, segs[i].Past+segs[i].N)
 			segs[i].KV = kv
 		}
+		if l == cfg.NLayers-1 { // of what it puts out, only the last rows are read
+			m.w.blocks[l].ForwardRows(s.ctx, &cfg.BlockConfig, s.st, last, x, pos, segs, ends)
+			break
+		}
 		m.w.blocks[l].Forward(s.ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
 		x, y = y, x
 	}
-	last := mat(&s.last, len(feeds), d)
-	for i, f := range feeds {
-		copy(last.Row(i), x.Row(segs[i].Start+segs[i].N-1))
+	for _, f := range feeds {
 		s.lens[f.Seq] += len(f.IDs)
 	}
 	normed := mat(&s.normed, len(feeds), d)

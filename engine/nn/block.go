@@ -178,6 +178,32 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 	checkBlock("Block.Forward", cfg, x, pos)
 	sameShape("Block.Forward", "y", y, "x", x)
 	b.Inside(c, cfg, st, x, pos, segs)
+	b.output(c, cfg, st, y, x)
+}
+
+// ForwardRows is Forward where only some rows of the output are wanted: row i of y is
+// that of row rows[i] of x, and what follows the attention is computed for these rows
+// alone. No Backward may follow.
+//
+// y is [len(rows),DModel], rows ascend. y may be the first rows of x.
+func (b *Block) ForwardRows(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos []int32, segs []Segment, rows []int) {
+	checkBlock("Block.ForwardRows", cfg, x, pos)
+	if y.Rows != len(rows) || y.Cols != x.Cols {
+		panicf("Block.ForwardRows: y is %v, want %d×%d", y, len(rows), x.Cols)
+	}
+	b.attend(c, cfg, st, x, pos, segs)
+	for i, r := range rows {
+		copy(y.Row(i), x.Row(r))
+		copy(st.n1.Row(i), st.n1.Row(r))
+		copy(st.attn.Row(i), st.attn.Row(r))
+	}
+	st.Resize(len(rows)) // keeps the first rows, which are these
+	b.feed(c, cfg, st, y)
+	b.output(c, cfg, st, y, y)
+}
+
+// output sets y to the block's output for x. y may be x.
+func (b *Block) output(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat) {
 	switch {
 	case cfg.PostNorms:
 		c.copyRows(y, st.post)
@@ -196,6 +222,12 @@ func (b *Block) Forward(c *Ctx, cfg *BlockConfig, st *BlockState, y, x Mat, pos 
 // out the products that only the output needs.
 func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []int32, segs []Segment) {
 	checkBlock("Block.Inside", cfg, x, pos)
+	b.attend(c, cfg, st, x, pos, segs)
+	b.feed(c, cfg, st, x)
+}
+
+// attend computes the block up to its attention.
+func (b *Block) attend(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []int32, segs []Segment) {
 	st.cfg = *cfg
 	st.Resize(x.Rows)
 
@@ -214,7 +246,11 @@ func (b *Block) Inside(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	RoPE(c, q, cfg.NHeads, cfg.DHead, pos, rope)
 	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, rope)
 	Attention(c, att, st.attn, q, k, v, segs)
+}
 
+// feed computes the block from its attention up to the input of Down or, with a norm behind
+// that, to the output of this.
+func (b *Block) feed(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat) {
 	n2 := st.n1
 	switch {
 	case cfg.PostNorms:

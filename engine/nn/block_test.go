@@ -297,6 +297,20 @@ func TestBlock(t *testing.T) {
 				inPlace = clone(x)
 				b.Forward(c, &cfg, st, inPlace, inPlace, pos, segs)
 				assert.Equal(t, flat(y), flat(inPlace), "y may be x")
+
+				// Some rows, in memory of their own and in that of x.
+				for _, some := range [][]int{{0, 2, 3, 4, 7}, {5}} {
+					var wantRows []float64
+					for _, r := range some {
+						wantRows = append(wantRows, want[r*d:(r+1)*d]...)
+					}
+					apart, inPlace := randMat(rng, len(some), d), clone(x)
+					b.ForwardRows(c, &cfg, st, apart, x, pos, segs, some)
+					near(t, "some rows", wantRows, flat(apart))
+					b.ForwardRows(c, &cfg, st, inPlace.View(0, len(some), 0, d), inPlace, pos, segs, some)
+					assert.Equal(t, flat(apart), flat(inPlace.View(0, len(some), 0, d)), "y may be the first rows of x")
+					out = append(out, flat(apart))
+				}
 				return out
 			})
 		})
@@ -381,6 +395,7 @@ func TestBlockPanics(t *testing.T) {
 		b.Forward(c, &cfg, st, x, NewMat(2, 7), pos, segs)
 	})
 	assert.PanicsWithValue(t, "nn: Block.Forward: y is 3×8, x is 2×8", func() { b.Forward(c, &cfg, st, NewMat(3, 8), x, pos, segs) })
+	assert.PanicsWithValue(t, "nn: Block.ForwardRows: y is 2×8, want 1×8", func() { b.ForwardRows(c, &cfg, st, x, x, pos, segs, []int{1}) })
 	assert.PanicsWithValue(t, "nn: Block.Backward: x is 2×8, the state has 3 rows", func() {
 		b.Backward(c, &cfg, st, x, x, x, pos, segs, nil)
 	})
