@@ -41,10 +41,10 @@ import (
 )
 
 type options struct {
-	lib, dir, cache string
-	archs, types    string
-	prompts         string
-	n               int
+	lib, dir     string
+	archs, types string
+	prompts      string
+	n            int
 }
 
 func main() {
