@@ -35,22 +35,56 @@ func (s *sampler) pick(logits []float32, o GenOptions, prompt, pos uint64) int32
 	for i, l := range logits {
 		s.p[i] = l - most
 	}
-	s.k.Scale(s.p, float32(min(1/o.Temp, math.MaxFloat32))) // 0·∞ would be NaN
+	topK, topP, minP := o.TopK > 0 && o.TopK < len(logits), o.TopP > 0 && o.TopP < 1, o.MinP > 0
+	some := topK || topP || minP
+	heat := float32(min(1/o.Temp, math.MaxFloat32)) // 0·∞ would be NaN
+	if !(some && o.TempLast) {
+		s.k.Scale(s.p, heat)
+	}
 	s.k.ExpSub(s.p, s.p, 0)
 	u := rand.New(rand.NewPCG(o.Seed, prompt<<32|pos)).Float64()
-	topK, topP := o.TopK > 0 && o.TopK < len(logits), o.TopP > 0 && o.TopP < 1
-	if !topK && !topP {
+	if !some {
 		return int32(draw(s.p, u))
 	}
-	likeliest := s.likeliest(topK, topP, o)
+	likeliest := s.likeliest(topK, topP, minP, o)
 	for i, c := range likeliest {
 		s.p[i] = c.p
+		if o.TempLast {
+			s.p[i] = float32(math.Exp(float64((logits[c.id] - most) * heat)))
+		}
 	}
 	return likeliest[draw(s.p[:len(likeliest)], u)].id
 }
 
-// likeliest returns the tokens that the options admit, likeliest first.
-func (s *sampler) likeliest(topK, topP bool, o GenOptions) []candidate {
+// penalize lowers the logits of the tokens that came last.
+func penalize(logits []float32, prompt, fresh []int32, o GenOptions) {
+	if o.Repeat == 0 || o.Repeat == 1 || o.RepeatLastN == 0 {
+		return
+	}
+	n := len(prompt) + len(fresh)
+	if o.RepeatLastN > 0 {
+		n = min(n, o.RepeatLastN)
+	}
+	fromPrompt := max(0, n-len(fresh))
+	seen := make(map[int32]bool, n)
+	for _, ids := range [][]int32{prompt[len(prompt)-fromPrompt:], fresh[len(fresh)-(n-fromPrompt):]} {
+		for _, id := range ids {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			if l := logits[id]; l > 0 {
+				logits[id] = l / float32(o.Repeat)
+			} else {
+				logits[id] = l * float32(o.Repeat)
+			}
+		}
+	}
+}
+
+// likeliest returns the tokens that the options admit, likeliest first: those that top-k admits,
+// of them those that top-p admits, of them those that min-p admits.
+func (s *sampler) likeliest(topK, topP, minP bool, o GenOptions) []candidate {
 	// They are most often far fewer than there are tokens: only those above a limit
 	// are sorted, and the limit falls until they are enough.
 	total := 0.0
@@ -66,7 +100,7 @@ func (s *sampler) likeliest(topK, topP bool, o GenOptions) []candidate {
 				sum += float64(v)
 			}
 		}
-		if limit == 0 || topK && len(s.cands) >= o.TopK || topP && !topK && sum >= o.TopP*total {
+		if limit == 0 || topK && len(s.cands) >= o.TopK || topP && !topK && sum >= o.TopP*total || minP && !topK && !topP && float64(limit) <= o.MinP {
 			break
 		}
 	}
@@ -85,6 +119,11 @@ func (s *sampler) likeliest(topK, topP bool, o GenOptions) []candidate {
 				s.cands = s.cands[:i+1]
 				break
 			}
+		}
+	}
+	if minP { // the likeliest has p = 1 before top-k, or the largest there is
+		for len(s.cands) > 1 && float64(s.cands[len(s.cands)-1].p) < min(o.MinP, 1)*float64(s.cands[0].p) {
+			s.cands = s.cands[:len(s.cands)-1]
 		}
 	}
 	return s.cands

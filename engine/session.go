@@ -52,6 +52,9 @@ func (m *Model) NewSession(nSeqs int) *Session {
 // Len returns how many tokens sequence seq has been fed.
 func (s *Session) Len(seq int) int { return s.lens[seq] }
 
+// Truncate forgets what sequence seq has been fed but for its first n tokens.
+func (s *Session) Truncate(seq, n int) { s.lens[seq] = min(n, s.lens[seq]) }
+
 // Feed appends tokens to different sequences and returns the logits after the last
 // token of each, [len(feeds), V], which are valid until the next call.
 func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {

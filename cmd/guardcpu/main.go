@@ -28,6 +28,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -43,6 +44,7 @@ var commands = []func(*env) *cli.Command{
 	unlearnCommand,
 	evalCommand,
 	generateCommand,
+	chatCommand,
 	tokenizeCommand,
 	inspectCommand,
 	quantizeCommand,
@@ -59,6 +61,8 @@ type env struct {
 	stderr io.Writer
 	// bars shows how far long work has come, on stderr only.
 	bars *progress.Reporter
+	// interrupt, if set, is asked first when an interrupt comes; true: it has dealt with it.
+	interrupt atomic.Pointer[func() bool]
 }
 
 func main() {
@@ -72,14 +76,19 @@ func main() {
 			signal.Notify(signals, s)
 		}
 	}
+	e := &env{args: os.Args, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, bars: progress.New(os.Stderr)}
 	go func() {
-		s := <-signals
-		fmt.Fprintf(os.Stderr, "guardcpu: %v: stopping; a second signal ends at once\n", s)
+		for s := range signals {
+			if f := e.interrupt.Load(); s == os.Interrupt && f != nil && (*f)() {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "guardcpu: %v: stopping; a second signal ends at once\n", s)
+			break
+		}
 		cancel(errStopped)
 		<-signals
 		os.Exit(exitStopped)
 	}()
-	e := &env{args: os.Args, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, bars: progress.New(os.Stderr)}
 	os.Exit(e.main(ctx))
 }
 

@@ -77,6 +77,11 @@ func textArgument(e *env, cmd *cli.Command, file string) (string, error) {
 	case file == "" || len(args) > 0:
 		return "", usageError("%s wants one text (in quotes) or --file FILE", cmd.Name)
 	}
+	return e.readText(file)
+}
+
+// readText is the text in a file ("-": standard input).
+func (e *env) readText(file string) (string, error) {
 	var data []byte
 	var err error
 	if file == "-" {

@@ -108,6 +108,10 @@ type encoder interface {
 type EncodeOptions struct {
 	Special      bool // add BOS and EOS as the file's keys say
 	ParseSpecial bool // take the text of a control token as the token
+
+	// Plain, if not nil, gives what stands for the text between tokens that were found in the text: what
+	// it brings is encoded as text, even if it is that of a control token.
+	Plain func(text string) string
 }
 
 // Encode returns the tokens of text.
@@ -122,6 +126,9 @@ func (t *Tokenizer) Encode(text string, o EncodeOptions) []int32 {
 			ids = append(ids, p.id)
 			afterSpecial = true
 			continue
+		}
+		if o.Plain != nil {
+			p.text = o.Plain(p.text)
 		}
 		if t.kind == kindSPM {
 			p.text = escape(p.text, t.addSpacePrefix && afterSpecial)
@@ -163,6 +170,17 @@ func (t *Tokenizer) Piece(id int32) string {
 		return ""
 	}
 	return t.pieces[id]
+}
+
+// ControlTexts returns the texts that Encode takes for tokens with ParseSpecial only, the longest first.
+func (t *Tokenizer) ControlTexts() []string {
+	var texts []string
+	for _, s := range t.specials.tokens {
+		if !s.user {
+			texts = append(texts, s.text)
+		}
+	}
+	return texts
 }
 
 // Size returns the number of tokens.
