@@ -17,36 +17,45 @@ import (
 // are numbered when the vocabulary is loaded, so that encoding compares numbers.
 type bpe struct {
 	splitters []splitter
-	bytes     [256]int32           // the piece of each byte
-	merges    map[[2]int32]bpeRule // by the pieces left and right
-	tokens    []int32              // the token of each piece, or -1
-	spelled   map[int32][]byte     // the bytes of the pieces without token that a merge makes
-	whole     map[string]int32     // the tokens of words that are not to be merged, by their bytes
-	unk       int32                // -1: none
-	pool      sync.Pool            // of *bpeScratch
+	bytes     [256]int32 // the piece of each byte
+	merges    map[pair]bpeRule
+	tokens    []int32          // the token of each piece, or -1
+	spelled   map[int32][]byte // the bytes of the pieces without token that a merge makes
+	whole     map[string]int32 // the tokens of words that are not to be merged, by their bytes
+	unk       int32            // -1: none
+	pool      sync.Pool        // of *bpeScratch
 }
+
+// pair is two pieces: the left one in the upper half.
+type pair uint64
+
+func pairOf(left, right int32) pair { return pair(uint32(left))<<32 | pair(uint32(right)) }
 
 type bpeRule struct{ rank, piece int32 }
 
 type bpeSymbol struct {
 	piece      int32 // -1: merged into a symbol further left
-	prev, next int   // neighbours, -1 at the ends
+	prev, next int32 // neighbours, -1 at the ends
 }
 
 type bpeBigram struct {
 	rule        bpeRule
-	left, right int
-	pair        [2]int32 // the pieces when queued: tell whether either has grown since
+	left, right int32
+	pair        pair // the pieces when queued: tell whether either has grown since
 }
 
 func (b bpeBigram) before(c bpeBigram) bool {
 	return b.rule.rank < c.rule.rank || b.rule.rank == c.rule.rank && b.left < c.left
 }
 
+// maxWord is how many bytes are merged at a time: further ones are another word.
+const maxWord = 1 << 30
+
 type bpeScratch struct {
 	words   [2][]string
 	symbols []bpeSymbol
 	queue   queue[bpeBigram]
+	cache   wordCache
 	offers  int // pairs looked at since the scratch was made
 }
 
@@ -70,7 +79,16 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 			ids = append(ids, id)
 			continue
 		}
-		ids = e.encodeWord(ids, w, word)
+		for len(word) > maxWord {
+			ids = e.encodeWord(ids, w, word[:maxWord])
+			word = word[maxWord:]
+		}
+		var ok bool
+		if ids, ok = w.cache.get(ids, word); !ok {
+			start := len(ids)
+			ids = e.encodeWord(ids, w, word)
+			w.cache.put(word, ids[start:])
+		}
 	}
 	clear(words) // the pool must not keep the text
 	clear(spare)
@@ -83,16 +101,16 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
 	for i := range len(word) {
-		w.symbols = append(w.symbols, bpeSymbol{e.bytes[word[i]], i - 1, i + 1})
+		w.symbols = append(w.symbols, bpeSymbol{e.bytes[word[i]], int32(i) - 1, int32(i) + 1})
 	}
 	w.symbols[len(word)-1].next = -1
-	for i := 1; i < len(word); i++ {
-		e.offer(w, i-1, i)
+	for i := range int32(len(word) - 1) {
+		e.offer(w, i, i+1)
 	}
 	for len(w.queue) > 0 {
 		b := w.queue.pop()
 		left, right := &w.symbols[b.left], &w.symbols[b.right]
-		if left.piece != b.pair[0] || right.piece != b.pair[1] {
+		if left.piece < 0 || right.piece < 0 || pairOf(left.piece, right.piece) != b.pair {
 			continue // out of date
 		}
 		left.piece, right.piece = b.rule.piece, -1
@@ -103,7 +121,7 @@ func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 		e.offer(w, left.prev, b.left)
 		e.offer(w, b.left, left.next)
 	}
-	for i := 0; i >= 0; i = w.symbols[i].next {
+	for i := int32(0); i >= 0; i = w.symbols[i].next {
 		piece := w.symbols[i].piece
 		if id := e.tokens[piece]; id >= 0 {
 			ids = append(ids, id)
@@ -121,12 +139,12 @@ func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 }
 
 // offer queues the pair if it is in the list of merges.
-func (e *bpe) offer(w *bpeScratch, left, right int) {
+func (e *bpe) offer(w *bpeScratch, left, right int32) {
 	if left < 0 || right < 0 {
 		return
 	}
 	w.offers++
-	pair := [2]int32{w.symbols[left].piece, w.symbols[right].piece}
+	pair := pairOf(w.symbols[left].piece, w.symbols[right].piece)
 	if rule, ok := e.merges[pair]; ok {
 		w.queue.push(bpeBigram{rule, left, right, pair})
 	}
@@ -181,7 +199,7 @@ func unspellAll(text string) (bytes string, ok bool) {
 
 // loadBPE reads what only the kind "gpt2" has, and sets the pieces.
 func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
-	e := &bpe{splitters: t.pre.splitters, merges: map[[2]int32]bpeRule{}, spelled: map[int32][]byte{}}
+	e := &bpe{splitters: t.pre.splitters, merges: map[pair]bpeRule{}, spelled: map[int32][]byte{}}
 	merges, ok, err := f.Strings(keyMerges)
 	switch {
 	case err != nil:
@@ -244,7 +262,7 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 			return fmt.Errorf("%s[%d] is %q, want two parts with a blank between", keyMerges, i, clip(m))
 		}
 		left, right := m[:at], m[at+1:]
-		pair := [2]int32{number(left), number(right)}
+		pair := pairOf(number(left), number(right))
 		if _, dup := e.merges[pair]; dup {
 			continue // the first counts
 		}

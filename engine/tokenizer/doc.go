@@ -9,13 +9,17 @@
 //   - "gpt2", byte-level BPE: a pre-tokenizer cuts the text into words, and the
 //     bytes of each word are merged by the rank of the pair in a list.
 //
+// Every name of tokenizer.ggml.pre is known that llama.cpp knows for byte-level
+// vocabularies; a test holds their ids to llama.cpp's.
+//
 // Text is data: a control token's text in it is encoded like any other text,
 // unless EncodeOptions.ParseSpecial asks for the token. User-defined tokens are
 // always found, since the model was trained that way.
 //
 // Where this package departs from llama.cpp:
 //
-//   - A wrong file is an error rather than a warning or an abort: see FromGGUF.
+//   - A wrong file is an error rather than a warning or an abort: see FromGGUF. Of several
+//     tokens for one role (see roles) the first of a list counts; there any may.
 //   - Without byte tokens a character outside the vocabulary is <unk>, where
 //     llama.cpp throws. A character is <unk> as a whole if one of its bytes lacks
 //     a token.
@@ -26,6 +30,8 @@
 //     llama.cpp takes any token of that text.
 //   - Decode of byte-level BPE gives the bytes as they are. llama.cpp's
 //     llama_detokenize also removes blanks before punctuation (clean_spaces).
+//   - What a text costs is proportional to its length, but for a logarithm: llama.cpp
+//     copies the text of every pair it looks at, and its expressions recurse.
 //   - A GPT-2 file without bos or eos key gets <|endoftext|> if there is such a
 //     token and else none; llama.cpp takes token 11.
 package tokenizer

@@ -27,7 +27,16 @@ func oneOf(list string) func(rune) bool {
 	for i := 1; i < len(ranges); i++ { // the last that begins at or before a character reaches furthest
 		ranges[i][1] = max(ranges[i][1], ranges[i-1][1])
 	}
+	var ascii [utf8.RuneSelf]bool
+	for _, r := range ranges {
+		for char := r[0]; char <= min(r[1], utf8.RuneSelf-1); char++ {
+			ascii[char] = true
+		}
+	}
 	return func(char rune) bool {
+		if char < utf8.RuneSelf {
+			return ascii[char]
+		}
 		i, found := slices.BinarySearchFunc(ranges, char, func(r [2]rune, char rune) int { return int(r[0]) - int(char) })
 		return found || i > 0 && char <= ranges[i-1][1]
 	}

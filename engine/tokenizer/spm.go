@@ -15,21 +15,22 @@ const space = "▁"
 type spm struct {
 	ids    map[string]int32 // normal, user-defined, unused and undefined tokens
 	scores []float32
-	maxLen int        // bytes of the longest token in ids
-	bytes  [256]int32 // the token <0xHH> of each byte, or -1
-	unk    int32      // stands for a character that has neither a token nor byte tokens
-	pool   sync.Pool  // of *spmScratch
+	maxLen int           // bytes of the longest token in ids
+	joins  map[rune]bool // the characters in front of a ▁ in a token
+	bytes  [256]int32    // the token <0xHH> of each byte, or -1
+	unk    int32         // stands for a character that has neither a token nor byte tokens
+	pool   sync.Pool     // of *spmScratch
 }
 
 type spmSymbol struct {
-	start, n   int // text[start:start+n]; n = 0: merged into a symbol further left
-	prev, next int // neighbours, -1 at the ends
+	start, n   int32 // text[start:start+n]; n = 0: merged into a symbol further left
+	prev, next int32 // neighbours, -1 at the ends
 }
 
 type spmBigram struct {
 	score       float32
-	left, right int
-	n           int // bytes of both when queued: tells whether either has grown since
+	left, right int32
+	n           int32 // bytes of both when queued: tells whether either has grown since
 }
 
 func (b spmBigram) before(c spmBigram) bool {
@@ -39,6 +40,7 @@ func (b spmBigram) before(c spmBigram) bool {
 type spmScratch struct {
 	symbols []spmSymbol
 	queue   queue[spmBigram]
+	cache   wordCache
 	offers  int // pairs looked at since the scratch was made
 }
 
@@ -49,16 +51,56 @@ func (s *spm) encode(ids []int32, text string) []int32 {
 		w = new(spmScratch)
 	}
 	defer s.pool.Put(w)
-	return s.merge(ids, w, text)
+	for text != "" {
+		word := text[:s.wordEnd(text)]
+		text = text[len(word):]
+		var ok bool
+		if ids, ok = w.cache.get(ids, word); !ok {
+			start := len(ids)
+			ids = s.merge(ids, w, word)
+			w.cache.put(word, ids[start:])
+		}
+	}
+	return ids
+}
+
+// wordEnd returns where the first word of text ends: in front of a ▁, if no token has
+// the two characters there side by side, for then nothing merges across.
+func (s *spm) wordEnd(text string) int {
+	for end := 0; ; {
+		next := strings.Index(text[end:], space)
+		if next < 0 || end+next > maxWord {
+			return min(len(text), maxWord)
+		}
+		end += next
+		if r, _ := utf8.DecodeLastRuneInString(text[:end]); end > 0 && !s.joins[r] {
+			return end
+		}
+		end += len(space)
+	}
+}
+
+// addJoins adds what is in front of a ▁ in text to joins.
+func (s *spm) addJoins(text string) {
+	for at := 0; ; at += len(space) {
+		next := strings.Index(text[at:], space)
+		if next < 0 {
+			return
+		}
+		if at += next; at > 0 {
+			r, _ := utf8.DecodeLastRuneInString(text[:at])
+			s.joins[r] = true
+		}
+	}
 }
 
 // merge is encode with room to work in. It looks at no more than 3 pairs a
 // character, so the time is O(n log n).
 func (s *spm) merge(ids []int32, w *spmScratch, text string) []int32 {
 	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
-	for start := 0; start < len(text); {
-		n := symbolLen(text[start:])
-		i := len(w.symbols)
+	for start := int32(0); int(start) < len(text); {
+		n := int32(symbolLen(text[start:]))
+		i := int32(len(w.symbols))
 		w.symbols = append(w.symbols, spmSymbol{start: start, n: n, prev: i - 1, next: i + 1})
 		start += n
 	}
@@ -66,8 +108,8 @@ func (s *spm) merge(ids []int32, w *spmScratch, text string) []int32 {
 		return ids
 	}
 	w.symbols[len(w.symbols)-1].next = -1
-	for i := 1; i < len(w.symbols); i++ {
-		s.offer(w, text, i-1, i)
+	for i := range int32(len(w.symbols) - 1) {
+		s.offer(w, text, i, i+1)
 	}
 	for len(w.queue) > 0 {
 		b := w.queue.pop()
@@ -83,7 +125,7 @@ func (s *spm) merge(ids []int32, w *spmScratch, text string) []int32 {
 		s.offer(w, text, left.prev, b.left)
 		s.offer(w, text, b.left, left.next)
 	}
-	for i := 0; i >= 0; i = w.symbols[i].next {
+	for i := int32(0); i >= 0; i = w.symbols[i].next {
 		sym := w.symbols[i]
 		ids = s.appendSymbol(ids, text[sym.start:sym.start+sym.n])
 	}
@@ -91,13 +133,13 @@ func (s *spm) merge(ids []int32, w *spmScratch, text string) []int32 {
 }
 
 // offer queues the pair if its concatenation is a token.
-func (s *spm) offer(w *spmScratch, text string, left, right int) {
+func (s *spm) offer(w *spmScratch, text string, left, right int32) {
 	if left < 0 || right < 0 {
 		return
 	}
 	w.offers++
 	start, n := w.symbols[left].start, w.symbols[left].n+w.symbols[right].n
-	if n > s.maxLen {
+	if int(n) > s.maxLen {
 		return
 	}
 	if id, ok := s.ids[text[start:start+n]]; ok {

@@ -419,7 +419,7 @@ func (t *Tokenizer) loadSPM(f *gguf.File, ids map[string]int32) error {
 			return fmt.Errorf("%s[%d] is not a number", keyScores, i)
 		}
 	}
-	s := &spm{ids: ids, scores: scores}
+	s := &spm{ids: ids, scores: scores, joins: map[rune]bool{}}
 	if s.unk, err = t.idKey(f, keyUnknown, t.orNone(0)); err != nil {
 		return err
 	}
@@ -452,6 +452,7 @@ func (t *Tokenizer) loadSPM(f *gguf.File, ids map[string]int32) error {
 			delete(ids, text)
 		default:
 			s.maxLen = max(s.maxLen, len(text))
+			s.addJoins(text)
 		}
 	}
 	t.encoder = s

@@ -1,0 +1,87 @@
+package tokenizer
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzPreTokenizers cuts a text under every name: no word is empty, none is lost.
+func FuzzPreTokenizers(f *testing.F) {
+	for _, s := range llamaCppTexts(20) {
+		f.Add(s)
+	}
+	f.Add("\xff\xe3\x80\x80\xe2\x81 \xf0\x9f1234567\xc2")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, p := range preTokenizers {
+			words := []string{text}
+			if text == "" {
+				continue
+			}
+			for i, split := range p.splitters {
+				var next []string
+				for _, w := range words {
+					next = split(next, w)
+				}
+				words = next
+				require.Equal(t, text, strings.Join(words, ""), "%s, expression %d", p.names[0], i)
+				require.NotContains(t, words, "", "%s, expression %d", p.names[0], i)
+			}
+		}
+	})
+}
+
+// What could make an expression look at characters again and again. Twice a character
+// takes milliseconds, once a character before it more than a second.
+func TestPreTokenizersBounded(t *testing.T) {
+	const n = 1 << 14
+	texts := map[string]string{}
+	for _, part := range []string{" ", "\n", "\u3000", "\t ", "a", "A", "aA", "é", "e\u0301", "\u0301", "a ", "1", "½", "12 ", "'", "'s", "~", "。", "日", "/", "IMGIMGA", "<sentinel:1", "\xff", "\ue000"} {
+		texts[part] = strings.Repeat(part, n/len(part))
+		texts[part+", then another"] = texts[part] + "x"
+		texts["x, then "+part] = "x" + texts[part] + "\n"
+	}
+	for _, p := range preTokenizers {
+		for name, text := range texts {
+			words, start := []string{text}, time.Now()
+			for _, split := range p.splitters {
+				var next []string
+				for _, w := range words {
+					next = split(next, w)
+				}
+				words = next
+			}
+			require.Less(t, time.Since(start), 400*time.Millisecond, "%s: %s", p.names[0], name)
+		}
+	}
+}
+
+// Texts of a megabyte and more without a blank, and merges that go as deep as they can.
+func TestLongWords(t *testing.T) {
+	var tokens, merges []string
+	for n := 1; n < 1500; n++ {
+		tokens = append(tokens, strings.Repeat("q", n))
+		merges = append(merges, strings.Repeat("q", n)+" q", "q "+strings.Repeat("q", n))
+	}
+	tok := mustTokenizer(t, with(specialKVs(typeNormal, tokens[1:]...), set(keyMerges, merges)))
+	for _, text := range []string{strings.Repeat("q", 2<<20), strings.Repeat("qz", 1<<20), strings.Repeat("日本", 1<<18)} {
+		start := time.Now()
+		ids := tok.Encode(text, EncodeOptions{})
+		require.True(t, text == tok.Decode(ids))
+		assert.Less(t, time.Since(start), 20*time.Second)
+	}
+}
+
+// Merges whose parts are no tokens, make none, or lead nowhere: every text comes back.
+func TestMergesOfNoTokens(t *testing.T) {
+	tok := mustTokenizer(t, with(bpeKVs(), set(keyMerges, []string{
+		"a b", "ab a", "b a", "aba b", "abab abab", // ab is a token, the others are not
+		"nothere atall", "z z", "zz zz", "zzzz zz", strings.Repeat("x", 100_000) + " y", "é é",
+	})))
+	for _, text := range []string{"abab", "abababab", "zzzzzz", "zzzzz", "aba", "bab", "nothereatall", "éé"} {
+		assert.Equal(t, text, tok.Decode(tok.Encode(text, EncodeOptions{})), "%q", text)
+	}
+}
