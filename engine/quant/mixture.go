@@ -30,29 +30,22 @@ var Mixtures = []Mixture{
 	{Name: "BF16", FileType: 32, Base: gguf.BF16},
 	{Name: "F16", FileType: 1, Base: gguf.F16},
 	{Name: "Q8_0", FileType: 7, Base: gguf.Q8_0},
-	{Name: "Q6_K", FileType: 18, Base: q6K},
-	{Name: "Q5_K_M", FileType: 17, Base: q5K, value: rule{moreBits, q6K, q5K}, down: rule{moreBits, q6K, q5K}},
-	{Name: "Q5_K_S", FileType: 16, Base: q5K},
+	{Name: "Q6_K", FileType: 18, Base: gguf.Q6_K},
+	{Name: "Q5_K_M", FileType: 17, Base: gguf.Q5_K, value: rule{moreBits, gguf.Q6_K, gguf.Q5_K}, down: rule{moreBits, gguf.Q6_K, gguf.Q5_K}},
+	{Name: "Q5_K_S", FileType: 16, Base: gguf.Q5_K},
 	{Name: "Q5_1", FileType: 9, Base: gguf.Q5_1},
 	{Name: "Q5_0", FileType: 8, Base: gguf.Q5_0},
-	{Name: "Q4_K_M", FileType: 15, Base: q4K, value: rule{moreBits, q6K, q4K}, down: rule{moreBits, q6K, q4K}, output8: q5K},
-	{Name: "Q4_K_S", FileType: 14, Base: q4K, value: rule{first(4), q5K, q4K}, down: rule{eighth, q5K, q4K}, output8: q5K},
+	{Name: "Q4_K_M", FileType: 15, Base: gguf.Q4_K, value: rule{moreBits, gguf.Q6_K, gguf.Q4_K}, down: rule{moreBits, gguf.Q6_K, gguf.Q4_K}, output8: gguf.Q5_K},
+	{Name: "Q4_K_S", FileType: 14, Base: gguf.Q4_K, value: rule{first(4), gguf.Q5_K, gguf.Q4_K}, down: rule{eighth, gguf.Q5_K, gguf.Q4_K}, output8: gguf.Q5_K},
 	{Name: "Q4_1", FileType: 3, Base: gguf.Q4_1},
 	{Name: "Q4_0", FileType: 2, Base: gguf.Q4_0},
-	{Name: "Q3_K_L", FileType: 13, Base: q3K, value: rule{always, q5K, 0}, down: rule{always, q5K, 0}, output: q5K},
-	{Name: "Q3_K_M", FileType: 12, Base: q3K, value: rule{first(2), q5K, q4K}, down: rule{sixteenth, q5K, q4K}, output: q4K, output8: q5K},
-	{Name: "Q3_K_S", FileType: 11, Base: q3K, output8: q5K},
-	{Name: "Q2_K", FileType: 10, Base: q2K, value: rule{fewValues, q4K, q3K}, down: rule{always, q3K, 0}, output: q3K, output8: q5K},
-	{Name: "Q2_K_S", FileType: 21, Base: q2K, value: rule{fewValues, q4K, q2K}, down: rule{eighth, q4K, q2K}},
+	{Name: "Q3_K_L", FileType: 13, Base: gguf.Q3_K, value: rule{always, gguf.Q5_K, 0}, down: rule{always, gguf.Q5_K, 0}, output: gguf.Q5_K},
+	{Name: "Q3_K_M", FileType: 12, Base: gguf.Q3_K, value: rule{first(2), gguf.Q5_K, gguf.Q4_K}, down: rule{sixteenth, gguf.Q5_K, gguf.Q4_K}, output: gguf.Q4_K, output8: gguf.Q5_K},
+	{Name: "Q3_K_S", FileType: 11, Base: gguf.Q3_K, output8: gguf.Q5_K},
+	{Name: "Q2_K", FileType: 10, Base: gguf.Q2_K, value: rule{fewValues, gguf.Q4_K, gguf.Q3_K}, down: rule{always, gguf.Q3_K, 0}, output: gguf.Q3_K, output8: gguf.Q5_K},
+	{Name: "Q2_K_S", FileType: 21, Base: gguf.Q2_K, value: rule{fewValues, gguf.Q4_K, gguf.Q2_K}, down: rule{eighth, gguf.Q4_K, gguf.Q2_K}},
 }
 
-const (
-	q2K gguf.TensorType = 10 + iota
-	q3K
-	q4K
-	q5K
-	q6K
-)
 
 // shortNames are llama-quantize's other names.
 var shortNames = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
@@ -245,7 +238,7 @@ func (x *Mixture) head(t *gguf.Tensor, output *gguf.TensorType) gguf.TensorType 
 	case x.Base == gguf.Q8_0 || t.Dims[0]%length != 0:
 		return gguf.Q8_0
 	}
-	return q6K
+	return gguf.Q6_K
 }
 
 // rules is the type of a matrix inside a block.
@@ -256,8 +249,8 @@ func (x *Mixture) rules(kind tensorKind, p place, m MixtureModel) gguf.TensorTyp
 		return gguf.Q8_0
 	case kind.isValue():
 		t := x.value.of(p, x.Base)
-		if m.is70B() && (t == q3K || t == q4K) {
-			t = q5K
+		if m.is70B() && (t == gguf.Q3_K || t == gguf.Q4_K) {
+			t = gguf.Q5_K
 		}
 		return t
 	case kind == kindDown:
@@ -280,7 +273,7 @@ func fitting(t gguf.TensorType, cols uint64) gguf.TensorType {
 	if fits(t) {
 		return t
 	}
-	if next, ok := map[gguf.TensorType]gguf.TensorType{q2K: gguf.Q4_0, q3K: gguf.Q4_0, q4K: gguf.Q5_0, q5K: gguf.Q5_1, q6K: gguf.Q8_0}[t]; ok && fits(next) {
+	if next, ok := map[gguf.TensorType]gguf.TensorType{gguf.Q2_K: gguf.Q4_0, gguf.Q3_K: gguf.Q4_0, gguf.Q4_K: gguf.Q5_0, gguf.Q5_K: gguf.Q5_1, gguf.Q6_K: gguf.Q8_0}[t]; ok && fits(next) {
 		return next
 	}
 	return gguf.F16

@@ -14,7 +14,7 @@ import (
 
 // letters are the types as testdata/mixture.py writes them.
 var letters = map[byte]gguf.TensorType{
-	'F': gguf.F32, 'H': gguf.F16, 'B': gguf.BF16, '8': gguf.Q8_0, '6': q6K, '5': q5K, '4': q4K, '3': q3K, '2': q2K,
+	'F': gguf.F32, 'H': gguf.F16, 'B': gguf.BF16, '8': gguf.Q8_0, '6': gguf.Q6_K, '5': gguf.Q5_K, '4': gguf.Q4_K, '3': gguf.Q3_K, '2': gguf.Q2_K,
 	'a': gguf.Q4_0, 'b': gguf.Q4_1, 'c': gguf.Q5_0, 'd': gguf.Q5_1,
 }
 
@@ -90,8 +90,8 @@ func TestMixtureOverrides(t *testing.T) {
 	mix, err := MixtureByName("q4_k")
 	require.NoError(t, err)
 	assert.Equal(t, "Q4_K_M", mix.Name)
-	o := MixtureOptions{Types: []TensorOverride{{regexp.MustCompile(`blk\.1\.`), q6K}, {regexp.MustCompile("attn"), gguf.F16}}}
-	assert.Equal(t, []Chosen{{gguf.F16, gguf.F16}, {q6K, q6K}, {gguf.F32, gguf.F32}, {gguf.Q8_0, q6K}}, mix.Types(MixtureModel{}, tensors, o))
+	o := MixtureOptions{Types: []TensorOverride{{regexp.MustCompile(`blk\.1\.`), gguf.Q6_K}, {regexp.MustCompile("attn"), gguf.F16}}}
+	assert.Equal(t, []Chosen{{gguf.F16, gguf.F16}, {gguf.Q6_K, gguf.Q6_K}, {gguf.F32, gguf.F32}, {gguf.Q8_0, gguf.Q6_K}}, mix.Types(MixtureModel{}, tensors, o))
 
 	_, err = MixtureByName("IQ2_XS")
 	assert.ErrorContains(t, err, `quant: type "IQ2_XS" is not known; there are F32, BF16, F16, Q8_0,`)
