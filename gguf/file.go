@@ -375,3 +375,17 @@ func (f *File) Paths() []string {
 	}
 	return paths
 }
+
+// Map maps a regular file of another format, to be read as Open reads. The bytes are there until
+// unmap is called.
+func Map(path string) (data []byte, unmap func() error, err error) {
+	data, _, unmap, err = mapFile(path)
+	return data, unmap, err
+}
+
+// Forget drops the pages of what Map returned: they are read again when they are needed.
+func Forget(data []byte) {
+	if len(data) > 0 {
+		forget(data)
+	}
+}

@@ -84,7 +84,7 @@ func describe(ctx context.Context, err error) (status int, line string) {
 		status = exitUsage
 	}
 	text := oneLine(err.Error())
-	for _, p := range []string{"gguf: ", "engine: ", "chat: ", "tokenizer: ", "quant: ", "tofu: ", "guard: ", "simd: "} {
+	for _, p := range []string{"gguf: ", "engine: ", "chat: ", "tokenizer: ", "quant: ", "tofu: ", "guard: ", "simd: ", "hf: "} {
 		text = strings.TrimPrefix(text, p) // the package is no news to who typed the command
 	}
 	return status, "guardcpu: " + text

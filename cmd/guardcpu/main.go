@@ -48,6 +48,7 @@ var commands = []func(*env) *cli.Command{
 	tokenizeCommand,
 	inspectCommand,
 	quantizeCommand,
+	convertCommand,
 	benchCommand,
 	doctorCommand,
 	versionCommand,
