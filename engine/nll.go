@@ -44,14 +44,37 @@ func Batches(samples []Sample, rows int) (runs [][2]int) {
 // NLL returns each sample's negative log-likelihood over the positions that count.
 // It stops early with the context's error.
 func (m *Model) NLL(ctx context.Context, samples []Sample, p Progress) ([]NLL, error) {
-	if err := m.check(samples); err != nil {
+	out := make([]NLL, len(samples))
+	err := m.eachNLL(ctx, samples, p, func(sample int, nll float64) {
+		out[sample].Sum += nll
+		out[sample].N++
+	})
+	if err != nil {
 		return nil, err
 	}
-	out := make([]NLL, len(samples))
+	return out, nil
+}
+
+// TokenNLL returns the negative log-likelihood of every position that counts, in nats, per sample.
+// It stops early with the context's error.
+func (m *Model) TokenNLL(ctx context.Context, samples []Sample, p Progress) ([][]float64, error) {
+	out := make([][]float64, len(samples))
+	err := m.eachNLL(ctx, samples, p, func(sample int, nll float64) { out[sample] = append(out[sample], nll) })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// eachNLL tells f the negative log-likelihood of every position that counts, in order.
+func (m *Model) eachNLL(ctx context.Context, samples []Sample, p Progress, f func(sample int, nll float64)) error {
+	if err := m.check(samples); err != nil {
+		return err
+	}
 	t := m.NewTrace()
 	for _, run := range Batches(samples, batchRows) {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		t.forward(samples[run[0]:run[1]], false)
 		targets := t.Targets()
@@ -61,12 +84,11 @@ func (m *Model) NLL(ctx context.Context, samples []Sample, p Progress) ([]NLL, e
 			})
 		})
 		for i, tg := range targets {
-			out[run[0]+tg.Sample].Sum += losses[i]
-			out[run[0]+tg.Sample].N++
+			f(run[0]+tg.Sample, losses[i])
 		}
 		p.report(run[1], len(samples))
 	}
-	return out, nil
+	return nil
 }
 
 func rowsOf(targets []Target) []int {

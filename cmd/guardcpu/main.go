@@ -45,6 +45,7 @@ var commands = []func(*env) *cli.Command{
 	evalCommand,
 	generateCommand,
 	chatCommand,
+	perplexityCommand,
 	tokenizeCommand,
 	inspectCommand,
 	quantizeCommand,
