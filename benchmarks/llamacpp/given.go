@@ -66,7 +66,15 @@ func (o *options) givenModel(ctx context.Context, program, path string) (bad int
 		if !same {
 			line.Tokens = fmt.Sprintf("guardcpu %v, llama.cpp %v", ids, theirs)
 		}
-		out, err := m.Generate(ctx, [][]int32{ids}, engine.GenOptions{MaxTokens: o.n}, nil)
+		if len(ids) == 0 { // a vocabulary of something else than text
+			ids = []int32{0, 1, 2, 1}
+			line.Tokens = fmt.Sprintf("none; instead %v", ids)
+		}
+		most := o.n
+		if c := m.Config.NCtx; c > 0 {
+			most = min(most, c-len(ids))
+		}
+		out, err := m.Generate(ctx, [][]int32{ids}, engine.GenOptions{MaxTokens: most}, nil)
 		if err != nil {
 			return bad, err
 		}

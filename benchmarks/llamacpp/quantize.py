@@ -3,7 +3,8 @@
     python3 benchmarks/llamacpp/quantize.py GUARDCPU DIR MODEL.gguf... > benchmarks/results/llamacpp-quantize.txt
 
 DIR holds llama.cpp's shared libraries, as in main.go. Both write the model in every type of
-llama-quantize; a line says how many tensors of each type have the same bytes. Another type of
+llama-quantize that needs no importance matrix (or those of the variable TYPES, such as
+Q4_K_M,Q2_K); a line says how many tensors of each type have the same bytes. Another type of
 a tensor is a failure, other bytes are where the packers round differently: the line says the
 root mean square error of both against the original then.
 """
@@ -11,6 +12,8 @@ import ctypes, glob, json, math, os, subprocess, sys, tempfile
 
 TYPES = {"F32": 0, "BF16": 32, "F16": 1, "Q8_0": 7, "Q6_K": 18, "Q5_K_M": 17, "Q5_K_S": 16, "Q5_1": 9, "Q5_0": 8,
          "Q4_K_M": 15, "Q4_K_S": 14, "Q4_1": 3, "Q4_0": 2, "Q3_K_L": 13, "Q3_K_M": 12, "Q3_K_S": 11, "Q2_K": 10}
+if "TYPES" in os.environ:
+    TYPES = {t: TYPES[t] for t in os.environ["TYPES"].split(",")}
 guardcpu, libs, models = sys.argv[1], sys.argv[2], sys.argv[3:]
 
 

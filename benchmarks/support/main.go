@@ -84,7 +84,7 @@ func tables(compared string) (string, error) {
 	for _, m := range quant.Mixtures {
 		names = append(names, m.Name)
 	}
-	fmt.Fprintf(&b, "\n`guardcpu quantize --type` takes llama-quantize's %s and gives every tensor the type that it has there.\n", strings.Join(names, ", "))
+	fmt.Fprintf(&b, "\n`guardcpu quantize --type` takes llama-quantize's %s and gives every tensor the type and the bytes that it has there (`benchmarks/results/llamacpp-quantize.txt`; Q2_K_S, for which llama.cpp wants an importance matrix, the type).\n", strings.Join(names, ", "))
 
 	b.WriteString("\n| tokenizer | `tokenizer.ggml.model` | `tokenizer.ggml.pre` |\n|---|---|---|\n")
 	for _, k := range tokenizer.Kinds() {

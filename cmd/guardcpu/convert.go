@@ -120,7 +120,7 @@ func (e *env) importHF(ctx context.Context, dir, out string, o hf.ImportOptions,
 		return nil, convertError(err)
 	}
 	defer c.Close()
-	if err := checkOutput(out, force); err != nil {
+	if err := checkSplitOutput(out, force, split); err != nil {
 		return nil, err
 	}
 	if free, ok := rundir.FreeSpace(filepath.Dir(out)); ok && free < c.Bytes()/4 {

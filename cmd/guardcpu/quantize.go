@@ -373,20 +373,8 @@ func outputStatus(err error, remedy string) error {
 // checkModelOutput is checkOutput for a model about as large as f, which is an input, too: it
 // also looks at the free space.
 func checkModelOutput(path string, force bool, split gguf.Split, f *gguf.File, inputs ...string) error {
-	inputs = append(inputs, f.Paths()...)
-	if err := checkOutput(path, force, inputs...); err != nil {
+	if err := checkSplitOutput(path, force, split, append(inputs, f.Paths()...)...); err != nil {
 		return err
-	}
-	if split != (gguf.Split{}) {
-		parts, err := partsOf(path)
-		if err != nil {
-			return ioError(err, "")
-		}
-		for _, part := range parts {
-			if err := checkOutput(part, force, inputs...); err != nil {
-				return err
-			}
-		}
 	}
 	return checkSpace(filepath.Dir(path), f)
 }

@@ -41,6 +41,23 @@ func parseSplitSize(text string) (uint64, error) {
 	return 0, errors.New("want a number with M or G, such as 500M")
 }
 
+// checkSplitOutput is checkOutput for a model that may take several files.
+func checkSplitOutput(path string, force bool, split gguf.Split, inputs ...string) error {
+	if err := checkOutput(path, force, inputs...); err != nil || split == (gguf.Split{}) {
+		return err
+	}
+	parts, err := partsOf(path)
+	if err != nil {
+		return ioError(err, "")
+	}
+	for _, part := range parts {
+		if err := checkOutput(part, force, inputs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // partsOf returns the files that are there and could be parts of a model written to path.
 func partsOf(path string) ([]string, error) {
 	dir, name := filepath.Split(path)
