@@ -57,8 +57,9 @@ func packSuperblocks(name string, dst []byte, src []float32, blockBytes int, pac
 func abs(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
 
 // nearest rounds to an integer, halves to even, for |x| < 2²²; of others it takes bits, as ggml does.
+// The conversion keeps a product that is x from being fused with the sum.
 func nearest(x float32) int32 {
-	return int32(math.Float32bits(x+0x1.8p23)&0x7fffff) - 0x400000
+	return int32(math.Float32bits(float32(x)+0x1.8p23)&0x7fffff) - 0x400000
 }
 
 // clamp returns the nearest of lo…hi to q.
