@@ -72,7 +72,8 @@
 // # Packed weights
 //
 // A type of packed weights is a field of [Weights], a [Packed]: how it is unpacked, and
-// its products with few rows and with many. Blocks of small integers are multiplied
+// its products with few rows and with many. A type needs no product of its own: a few of
+// its rows are unpacked and multiplied as numbers (MulFew), or unpacked into the panels of Gemm. Blocks of small integers are multiplied
 // with activations rounded to 8 bits ([Int8]); the integer sums are exact and the order of
 // the float32 ones is fixed, so that these products have the same bits in every
 // set, which the float32 ones have not.
