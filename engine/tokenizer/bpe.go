@@ -12,12 +12,15 @@ import (
 // bpe is byte-level BPE (Radford et al. 2019): the pre-tokenizer cuts the text
 // into words, a word starts as its bytes, and the adjacent pair of the lowest
 // rank is merged, leftmost first among equals, until no pair is in the list.
+// Gemma 4's starts as its characters, with ▁ for blanks as in SentencePiece, and what
+// has no token is bytes.
 //
 // A piece is a text that a token, a byte or a side or result of a merge has. Pieces
 // are numbered when the vocabulary is loaded, so that encoding compares numbers.
 type bpe struct {
 	splitters []splitter
-	bytes     [256]int32 // the piece of each byte
+	bytes     [256]int32       // the piece of each byte
+	chars     map[string]int32 // if words start as characters: the piece of each
 	merges    map[pair]bpeRule
 	tokens    []int32          // the token of each piece, or -1
 	spelled   map[int32][]byte // the bytes of the pieces without token that a merge makes
@@ -66,6 +69,9 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 		w = new(bpeScratch)
 	}
 	defer e.pool.Put(w)
+	if e.chars != nil {
+		text = escape(text, false)
+	}
 	words, spare := append(w.words[0][:0], text), w.words[1]
 	for _, split := range e.splitters {
 		spare = spare[:0]
@@ -100,11 +106,24 @@ func (e *bpe) encode(ids []int32, text string) []int32 {
 // byte, so the time is O(n log n).
 func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 	w.symbols, w.queue = w.symbols[:0], w.queue[:0]
-	for i := range len(word) {
-		w.symbols = append(w.symbols, bpeSymbol{e.bytes[word[i]], int32(i) - 1, int32(i) + 1})
+	for i := 0; i < len(word); {
+		n := 1
+		if e.chars != nil {
+			n = symbolLen(word[i:])
+			if piece, ok := e.chars[word[i:i+n]]; ok {
+				w.start(piece)
+				i += n
+				continue
+			}
+		}
+		for ; n > 0; n-- {
+			w.start(e.bytes[word[i]])
+			i++
+		}
 	}
-	w.symbols[len(word)-1].next = -1
-	for i := range int32(len(word) - 1) {
+	last := int32(len(w.symbols) - 1)
+	w.symbols[last].next = -1
+	for i := range last {
 		e.offer(w, i, i+1)
 	}
 	for len(w.queue) > 0 {
@@ -136,6 +155,12 @@ func (e *bpe) encodeWord(ids []int32, w *bpeScratch, word string) []int32 {
 		}
 	}
 	return ids
+}
+
+// start adds a symbol to a word.
+func (w *bpeScratch) start(piece int32) {
+	i := int32(len(w.symbols))
+	w.symbols = append(w.symbols, bpeSymbol{piece, i - 1, i + 1})
 }
 
 // offer queues the pair if it is in the list of merges.
@@ -197,7 +222,7 @@ func unspellAll(text string) (bytes string, ok bool) {
 	return string(unspell(text)), true
 }
 
-// loadBPE reads what only the kind "gpt2" has, and sets the pieces.
+// loadBPE reads what only the kinds "gpt2" and "gemma4" have, and sets the pieces.
 func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 	e := &bpe{splitters: t.pre.splitters, merges: map[pair]bpeRule{}, spelled: map[int32][]byte{}}
 	merges, ok, err := f.Strings(keyMerges)
@@ -213,21 +238,31 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 		return err
 	}
 
+	newPiece := func() int32 {
+		e.tokens = append(e.tokens, -1)
+		return int32(len(e.tokens) - 1)
+	}
 	numbers := make(map[string]int32, len(ids)+256)
 	number := func(text string) int32 {
 		p, ok := numbers[text]
 		if !ok {
-			p = int32(len(e.tokens))
+			p = newPiece()
 			numbers[text] = p
-			e.tokens = append(e.tokens, -1)
 		}
 		return p
+	}
+	spelledBy := unspell // the bytes of a text of the vocabulary
+	if t.pre.characters {
+		spelledBy = func(text string) []byte { return []byte(text) }
 	}
 	t.pieces = make([]string, len(t.texts))
 	for i, text := range t.texts {
 		switch t.types[i] {
 		case typeNormal:
-			t.pieces[i] = string(unspell(text))
+			t.pieces[i] = string(spelledBy(text))
+			if t.pre.characters {
+				t.pieces[i] = strings.ReplaceAll(text, space, " ")
+			}
 			e.tokens[number(text)] = int32(i)
 		case typeUserDefined:
 			t.pieces[i] = text
@@ -235,21 +270,35 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 		case typeControl, typeUnknown:
 			t.pieces[i] = text
 		case typeByte, typeUnused, typeUndefined:
-			// such a token is never made of text, and adds none
+			// such a token is never made of text, and adds none; but:
+			if b, ok := parseByteText(text); ok && t.pre.characters {
+				t.pieces[i] = string([]byte{b})
+			}
 		}
 	}
 	for b := range e.bytes {
-		e.bytes[b] = number(string(byteRunes[b]))
+		if t.pre.characters {
+			e.bytes[b] = newPiece() // of no merge
+			if id, ok := ids[byteText(byte(b))]; ok {
+				e.tokens[e.bytes[b]] = id
+			}
+		} else {
+			e.bytes[b] = number(string(byteRunes[b]))
+		}
 		if e.tokens[e.bytes[b]] < 0 {
 			e.spelled[e.bytes[b]] = []byte{byte(b)}
 		}
 	}
-	if t.pre.ignoreMerges {
-		e.whole = make(map[string]int32, len(t.texts))
-		for i, text := range t.texts {
-			if bytes, ok := unspellAll(text); ok && (t.types[i] == typeNormal || t.types[i] == typeUserDefined) {
-				e.whole[bytes] = int32(i)
-			}
+	e.whole = map[string]int32{}
+	for i, text := range t.texts {
+		if t.types[i] != typeNormal && t.types[i] != typeUserDefined {
+			continue
+		}
+		if bytes, ok := unspellAll(text); ok && t.pre.ignoreMerges {
+			e.whole[bytes] = int32(i)
+		}
+		if t.pre.wholeLineEnds && strings.Trim(text, "\n") == "" {
+			e.whole[text] = int32(i)
 		}
 	}
 	for i, m := range merges {
@@ -269,7 +318,18 @@ func (t *Tokenizer) loadBPE(f *gguf.File, ids map[string]int32) error {
 		piece := number(left + right)
 		e.merges[pair] = bpeRule{int32(i), piece}
 		if e.tokens[piece] < 0 && e.spelled[piece] == nil {
-			e.spelled[piece] = unspell(left + right)
+			e.spelled[piece] = spelledBy(left + right)
+		}
+	}
+	if t.pre.characters {
+		e.chars = map[string]int32{}
+		for text, piece := range numbers {
+			if text != "" && symbolLen(text) == len(text) {
+				e.chars[text] = piece
+				if e.tokens[piece] < 0 && e.spelled[piece] == nil {
+					e.spelled[piece] = []byte(text)
+				}
+			}
 		}
 	}
 	t.encoder = e

@@ -119,6 +119,36 @@ func TestBPEWithoutBytes(t *testing.T) {
 	assert.Equal(t, []int32{0, 1, 3, 2, 0, 3}, tok.Encode("abc a?", EncodeOptions{}))
 }
 
+// Gemma 4's kind: characters, ▁ for blanks, bytes for what has no token.
+func TestBPEOfCharacters(t *testing.T) {
+	v := &Vocab{}
+	v.add("<unk>", typeUnknown)
+	v.add("<bos>", typeControl)
+	for b := range 256 {
+		v.add(byteText(byte(b)), typeByte)
+	}
+	for _, text := range []string{"▁", "a", "b", "ab", "▁a", "▁▁", "\n", "\n\n", "日", "日本", "é"} {
+		v.add(text, typeNormal)
+	}
+	v.add("<x>", typeUserDefined)
+	kvs := with(v.KVs(), set(keyModel, kindGemma4), set(keyScores, nil), set(keyPre, "whatever"), set(keyBOS, uint32(1)), set(keyAddBOS, false),
+		set(keyMerges, []string{"a b", "▁ a", "▁ ▁", "日 本", "é é", "éé a", "< 0"}))
+	encode := func(text string, kvs []gguf.KV) string {
+		tok := mustTokenizer(t, kvs)
+		ids := tok.Encode(text, EncodeOptions{Special: true})
+		assert.Equal(t, text, tok.Decode(ids), "%q", text)
+		return strings.Join(spelling(tok, ids), " ")
+	}
+	assert.Equal(t, "<bos> ▁ ab ▁ ab", encode(" ab ab", kvs))
+	assert.Equal(t, "<bos> a ▁▁ ▁a", encode("a   a", kvs))
+	assert.Equal(t, "<bos> \n\n a \n \n \n", encode("\n\na\n\n\n", kvs))
+	assert.Equal(t, "<bos> 日本 <0xE6> <0x9C> <0xAC> 日", encode("日本本日", kvs))
+	assert.Equal(t, "<bos> é <0xFF> <0x3C> <0x30>", encode("é\xff<0", kvs))
+	assert.Equal(t, "<bos> <0xC3> <0xA9> <0xC3> <0xA9> <0x61>", encode("ééa", kvs), "merged to what is no token")
+	assert.Equal(t, "<bos> a <x> ▁a", encode("a<x> a", kvs))
+	assert.Equal(t, "a \n \n b", encode("a\n\nb", with(kvs, set(keyModel, kindBPE), set(keyPre, "sarvam-moe"))))
+}
+
 func TestGPT2Words(t *testing.T) {
 	for text, want := range map[string]string{
 		"Hello world":         "Hello| world",

@@ -1,16 +1,18 @@
 // Package tokenizer turns text into token ids and back, with the vocabulary that
 // a GGUF file carries in its tokenizer.ggml.* keys.
 //
-// Two kinds are known, and both follow llama.cpp (src/llama-vocab.cpp, v0.5.0),
+// Three kinds are known, and all follow llama.cpp (src/llama-vocab.cpp, v0.5.0),
 // whose ids they reproduce:
 //
 //   - "llama", SentencePiece BPE: adjacent symbols are merged by the score of the
 //     token they make; what has no token falls back to byte tokens or <unk>.
 //   - "gpt2", byte-level BPE: a pre-tokenizer cuts the text into words, and the
 //     bytes of each word are merged by the rank of the pair in a list.
+//   - "gemma4", BPE of characters: the same on the characters of a line, blanks as ▁;
+//     what has no token falls back to byte tokens.
 //
-// Every name of tokenizer.ggml.pre is known that llama.cpp knows for byte-level
-// vocabularies; a test holds their ids to llama.cpp's.
+// Every name of tokenizer.ggml.pre is known that llama.cpp knows, but "whitespace"; a
+// test holds their ids to llama.cpp's.
 //
 // Text is data: a control token's text in it is encoded like any other text,
 // unless EncodeOptions.ParseSpecial asks for the token. User-defined tokens are

@@ -20,5 +20,6 @@ func Kinds() []Kind {
 	return []Kind{
 		{"SentencePiece-style BPE", kindSPM, nil},
 		{"GPT-2's byte-level BPE", kindBPE, pre},
+		{"Gemma 4's BPE of characters", kindGemma4, nil},
 	}
 }

@@ -23,8 +23,8 @@ func TestFromGGUFErrors(t *testing.T) {
 		kvs  []gguf.KV
 		want string // after "tokenizer: test.gguf: "
 	}{
-		{"no model", with(spmKVs(true), set(keyModel, nil)), "tokenizer.ggml.model is missing, want llama or gpt2"},
-		{"model not known", with(spmKVs(true), set(keyModel, "bert")), `tokenizer.ggml.model "bert" is not known; there are llama and gpt2`},
+		{"no model", with(spmKVs(true), set(keyModel, nil)), "tokenizer.ggml.model is missing, want llama, gpt2 or gemma4"},
+		{"model not known", with(spmKVs(true), set(keyModel, "bert")), `tokenizer.ggml.model "bert" is not known; there are llama, gpt2 and gemma4`},
 		{"model of the wrong type", with(spmKVs(true), set(keyModel, uint32(1))), "gguf: test.gguf: tokenizer.ggml.model is of type uint32, want string"},
 		{"no tokens", with(spmKVs(true), set(keyTokens, nil)), "tokenizer.ggml.tokens is missing"},
 		{"empty", with(spmKVs(true), set(keyTokens, []string{})), "tokenizer.ggml.tokens is empty"},
@@ -52,7 +52,7 @@ func TestFromGGUFErrors(t *testing.T) {
 		{"byte token too short", with(spmKVs(false), set(keyTokens, []string{"<unk>", "<0x>"}), set(keyTypes, []int32{2, 6}), set(keyScores, long[:2]), set(keyBOS, nil), set(keyEOS, nil)), `tokenizer.ggml.tokens[1] is "<0x>" and of type byte, want <0x00> to <0xFF>`},
 		{"unknown out of range", with(spmKVs(true), set(keyUnknown, uint32(300))), "tokenizer.ggml.unknown_token_id is 300, want less than 285, the number of tokens"},
 		{"EOS of the wrong type", with(bpeKVs(), set(keyEOS, true)), "gguf: test.gguf: tokenizer.ggml.eos_token_id is of type bool, want a whole number"},
-		{"long name", with(spmKVs(true), set(keyModel, strings.Repeat("x", 99))), `tokenizer.ggml.model "` + strings.Repeat("x", 60) + `…" is not known; there are llama and gpt2`},
+		{"long name", with(spmKVs(true), set(keyModel, strings.Repeat("x", 99))), `tokenizer.ggml.model "` + strings.Repeat("x", 60) + `…" is not known; there are llama, gpt2 and gemma4`},
 		{"pre-tokenizer", with(bpeKVs(), set(keyPre, "rwkv")), `tokenizer.ggml.pre "rwkv" is not known; there are default, gpt-2, `},
 		{"pre-tokenizer of the wrong type", with(bpeKVs(), set(keyPre, true)), "gguf: test.gguf: tokenizer.ggml.pre is of type bool, want string"},
 		{"no merges", with(bpeKVs(), set(keyMerges, nil)), "tokenizer.ggml.merges is missing"},

@@ -11,6 +11,10 @@ type preTokenizer struct {
 	splitters    []splitter // each cuts the words of the one before
 	ignoreMerges bool       // a word that is a token as a whole is that token
 	addBOS       bool       // if the file does not say
+
+	characters    bool // words start as characters rather than bytes
+	wholeLineEnds bool // ignoreMerges for words of line ends
+	alwaysBOS     bool // whatever the file says
 }
 
 // preTokenizers lists what a byte-level vocabulary may ask for in
@@ -37,6 +41,18 @@ var preTokenizers = []preTokenizer{
 		splitters:    []splitter{llama3},
 		ignoreMerges: true,
 		addBOS:       true,
+	},
+	{
+		names:         []string{"gemma4", "granite-embed-multi-311m"},
+		splitters:     []splitter{lines},
+		characters:    true,
+		wholeLineEnds: true,
+		alwaysBOS:     true,
+	},
+	{
+		names:      []string{"sarvam-moe"},
+		splitters:  []splitter{lines},
+		characters: true,
 	},
 	{
 		names:     []string{"dbrx", "smaug-bpe", "chatglm-bpe", "glm4"},

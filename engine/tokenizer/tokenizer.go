@@ -87,7 +87,7 @@ const (
 // goroutines at once.
 type Tokenizer struct {
 	kind           string
-	pre            *preTokenizer // of the kind "gpt2"
+	pre            *preTokenizer // nil for the kind "llama"
 	texts          []string      // as in the file
 	pieces         []string      // what each token adds to a decoded text
 	types          []tokenType
@@ -186,7 +186,7 @@ func (t *Tokenizer) ControlTexts() []string {
 // Size returns the number of tokens.
 func (t *Tokenizer) Size() int { return len(t.texts) }
 
-// Kind returns tokenizer.ggml.model: "llama" or "gpt2".
+// Kind returns tokenizer.ggml.model: "llama", "gpt2" or "gemma4".
 func (t *Tokenizer) Kind() string { return t.kind }
 
 // BOS returns the token that begins a text, if there is one.
@@ -208,6 +208,8 @@ func (t *Tokenizer) AddEOS() bool { return t.addEOS }
 const (
 	kindSPM = "llama"
 	kindBPE = "gpt2"
+
+	kindGemma4 = "gemma4" // kindBPE with the pre-tokenizer of that name
 )
 
 // FromGGUF makes the tokenizer that f describes. It refuses, besides kinds it
@@ -231,21 +233,24 @@ func load(f *gguf.File) (*Tokenizer, error) {
 	case err != nil:
 		return nil, err
 	case !ok:
-		return nil, fmt.Errorf("%s is missing, want llama or gpt2", keyModel)
+		return nil, fmt.Errorf("%s is missing, want llama, gpt2 or gemma4", keyModel)
 	case kind == "no_vocab" || kind == "none":
 		return nil, fmt.Errorf("%s is %s: %w", keyModel, kind, ErrNoVocab)
-	case kind != kindSPM && kind != kindBPE:
-		return nil, fmt.Errorf("%s %q is not known; there are llama and gpt2", keyModel, clip(kind))
+	case kind != kindSPM && kind != kindBPE && kind != kindGemma4:
+		return nil, fmt.Errorf("%s %q is not known; there are llama, gpt2 and gemma4", keyModel, clip(kind))
 	}
 	t := &Tokenizer{kind: kind, bos: -1, eos: -1, eog: map[int32]bool{}}
 	ids, err := t.loadTokens(f)
 	if err != nil {
 		return nil, err
 	}
-	if kind == kindBPE {
+	if kind != kindSPM {
 		name, _, err := f.String(keyPre)
 		if err != nil {
 			return nil, err
+		}
+		if kind == kindGemma4 {
+			name = kindGemma4
 		}
 		if t.pre, err = preTokenizerOf(name); err != nil {
 			return nil, err
@@ -338,6 +343,9 @@ func (t *Tokenizer) loadSpecials(f *gguf.File, ids map[string]int32) error {
 	addBOS := t.kind == kindSPM || t.pre.addBOS
 	if t.addBOS, err = boolKey(f, keyAddBOS, addBOS && t.bos >= 0); err != nil {
 		return err
+	}
+	if t.pre != nil && t.pre.alwaysBOS {
+		t.addBOS = t.bos >= 0
 	}
 	if t.addEOS, err = boolKey(f, keyAddEOS, false); err != nil {
 		return err
