@@ -10,14 +10,17 @@ import (
 //
 //	x[i,j] ≈ D[i,j/32]·Q[i,j]
 //
-// Q is row-major, [Rows,Cols], D and S are [Rows,Cols/32]; S[i,b] is the sum of the
-// block's Q, which are from -127 to 127. The slices have room for a multiple of Int8Rows rows, so that kernels may
+// Q is row-major, [Rows,Cols], D, S and DS are [Rows,Cols/32]; S[i,b] is the sum of the
+// block's Q, which are from -127 to 127, DS[i,b] = D·S as a float32, and H, [Rows,Cols/16], has the
+// sums of halves of blocks. The slices have room for a multiple of Int8Rows rows, so that kernels may
 // read, but not use, rows past the last.
 type Int8 struct {
 	Rows, Cols int
 	Q          []int8
 	D          []float32
 	S          []int32
+	DS         []float32
+	H          []int16
 }
 
 // Int8Len is the number of elements of a block of activations.
@@ -31,8 +34,8 @@ func (x *Int8) blocks() int { return x.Cols / Int8Len }
 // check panics unless the slices have room for the rows there may be.
 func (x *Int8) check() {
 	n := x.padded() * x.blocks()
-	if x.Rows < 0 || x.Cols < 0 || x.Cols%Int8Len != 0 || len(x.Q) < n*Int8Len || len(x.D) < n || len(x.S) < n {
-		panic(fmt.Sprintf("simd: Int8: %d×%d with %d numbers, %d scales and %d sums", x.Rows, x.Cols, len(x.Q), len(x.D), len(x.S)))
+	if x.Rows < 0 || x.Cols < 0 || x.Cols%Int8Len != 0 || len(x.Q) < n*Int8Len || len(x.D) < n || len(x.S) < n || len(x.DS) < n || len(x.H) < 2*n {
+		panic(fmt.Sprintf("simd: Int8: %d×%d with %d numbers, %d scales and %d, %d and %d sums", x.Rows, x.Cols, len(x.Q), len(x.D), len(x.S), len(x.DS), len(x.H)))
 	}
 }
 
@@ -49,9 +52,11 @@ func (x *Int8) Resize(rows, cols int) {
 	n := x.padded() * cols
 	if cap(x.Q) < n {
 		x.Q, x.D, x.S = make([]int8, n), make([]float32, n/Int8Len), make([]int32, n/Int8Len)
+		x.DS, x.H = make([]float32, n/Int8Len), make([]int16, 2*n/Int8Len)
 		return
 	}
 	x.Q, x.D, x.S = x.Q[:n], x.D[:n/Int8Len], x.S[:n/Int8Len]
+	x.DS, x.H = x.DS[:n/Int8Len], x.H[:2*n/Int8Len]
 }
 
 // SetRow rounds v to row i. Different rows may be set at the same time.
@@ -60,7 +65,17 @@ func (x *Int8) SetRow(k *Kernels, i int, v []float32) {
 		panic(fmt.Sprintf("simd: Int8.SetRow: row %d of %d numbers, x is %d×%d", i, len(v), x.Rows, x.Cols))
 	}
 	n, b := x.Cols, x.blocks()
-	k.ToInt8(x.Q[i*n:(i+1)*n], x.D[i*b:(i+1)*b], x.S[i*b:(i+1)*b], v)
+	q, d, s := x.Q[i*n:(i+1)*n], x.D[i*b:(i+1)*b], x.S[i*b:(i+1)*b]
+	k.ToInt8(q, d, s, v)
+	for j, sum := range s {
+		at := i*b + j
+		x.DS[at] = float32(sum) * d[j]
+		var half int16
+		for _, v := range q[j*Int8Len:][:Int8Len/2] {
+			half += int16(v)
+		}
+		x.H[2*at], x.H[2*at+1] = half, int16(sum)-half
+	}
 }
 
 // int8Least is 2⁻¹⁰⁰, below which the numbers of a block are taken as 0: 127/m would overflow
@@ -139,7 +154,7 @@ func int8TileGeneric(blockBytes int, unpack func(q *[Int8Len]int8, block []byte)
 		}
 	}
 	t.Run = func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool) {
-		t.check(c, x, row, block, blocks, panel)
+		t.check(c, x, row, block, blocks, Int8Len, panel)
 		if !accumulate {
 			clear(c[:t.MR*t.NR])
 		}
@@ -166,7 +181,7 @@ func int8TileGeneric(blockBytes int, unpack func(q *[Int8Len]int8, block []byte)
 // into scale and integers.
 func dotInt8Generic(name string, blockBytes int, unpack func(q *[Int8Len]int8, block []byte) (d float32)) func(y []float32, ldy, n int, x *Int8, w []byte) {
 	return func(y []float32, ldy, n int, x *Int8, w []byte) {
-		checkDotInt8(name, len(y), ldy, n, x, len(w), blockBytes)
+		checkDotInt8(name, len(y), ldy, n, x, len(w), Int8Len, blockBytes)
 		var qw [Int8Len]int8
 		blocks := x.blocks()
 		for j := range n {

@@ -92,7 +92,7 @@ type dotInt8Rows func(y *float32, ldy, groups int, q *int8, d *float32, blocks i
 // rows of activations.
 func dotInt8Vector(name string, blockBytes int, one, two, four dotInt8Rows) func(y []float32, ldy, n int, x *Int8, w []byte) {
 	return func(y []float32, ldy, n int, x *Int8, w []byte) {
-		checkDotInt8(name, len(y), ldy, n, x, len(w), blockBytes)
+		checkDotInt8(name, len(y), ldy, n, x, len(w), Int8Len, blockBytes)
 		blocks := x.blocks()
 		if n == 0 || blocks == 0 {
 			for i := range x.Rows {
@@ -143,7 +143,7 @@ func int8TileVector(nr, panelBytes, blockBytes int, pack func(panel, w *byte, ro
 		pack(&panel[0], &w[0], rowBytes, blocks)
 	}
 	t.Run = func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool) {
-		t.check(c, x, row, block, blocks, panel)
+		t.check(c, x, row, block, blocks, Int8Len, panel)
 		from := row*x.blocks() + block
 		run(&c[0], &x.Q[from*Int8Len], &x.D[from], x.blocks(), blocks, &panel[0], accumulate)
 	}

@@ -31,6 +31,11 @@ var weightsAVX2 = func() Weights {
 	w.IQ2_XXS.Unpack = unpackGridBlocks("IQ2_XXS", 66, iq2_xxsGrid, signsOfSeven, unpackIQ2_XXSAVX2)
 	w.IQ1_M.Unpack = unpackGridBlocks("IQ1_M", 56, iq1_sGrid, signsOfSeven, unpackIQ1_MAVX2)
 	w.IQ1_S.Unpack = unpackGridBlocks("IQ1_S", 50, iq1_sGrid, signsOfSeven, unpackIQ1_SAVX2)
+	w.Q2_K = superVector(q2_kSuper, q2_kGeneric, 6272, unpackQ2_KAVX2, dotQ2_KAVX2, packQ2_KAVX2, tileQ2_KAVX2)
+	w.Q3_K = superVector(q3_kSuper, q3_kGeneric, 5184, unpackQ3_KAVX2, dotQ3_KAVX2, packQ3_KAVX2, tileQ3_KAVX2)
+	w.Q4_K = superVector(q4_kSuper, q4_kGeneric, 5248, unpackQ4_KAVX2, dotQ4_KAVX2, packQ4_KAVX2, tileQ4_KAVX2)
+	w.Q5_K = superVector(q5_kSuper, q5_kGeneric, 5248, unpackQ5_KAVX2, dotQ5_KAVX2, packQ5_KAVX2, tileQ5_KAVX2)
+	w.Q6_K = superVector(q6_kSuper, q6_kGeneric, 5184, unpackQ6_KAVX2, dotQ6_KAVX2, packQ6_KAVX2, tileQ6_KAVX2)
 	return w
 }()
 
@@ -118,7 +123,7 @@ const dotInt8Step = 1 << 12
 func dotInt8Vector(name string, blockBytes int, asm func(y *float32, groups int, q *int8, d *float32, s *int32, blocks int, w *byte, rowBytes int),
 	rest func(y []float32, ldy, n int, x *Int8, w []byte)) func(y []float32, ldy, n int, x *Int8, w []byte) {
 	return func(y []float32, ldy, n int, x *Int8, w []byte) {
-		checkDotInt8(name, len(y), ldy, n, x, len(w), blockBytes)
+		checkDotInt8(name, len(y), ldy, n, x, len(w), Int8Len, blockBytes)
 		blocks := x.blocks()
 		rowBytes := blocks * blockBytes
 		groups := n / 8
@@ -150,7 +155,7 @@ func int8TileVector(blockBytes, mr int, pack func(panel, w *byte, rowBytes, bloc
 		pack(atByte(panel, 32), atByte(w, 8*rowBytes), rowBytes, blocks)
 	}
 	t.Run = func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool) {
-		t.check(c, x, row, block, blocks, panel)
+		t.check(c, x, row, block, blocks, Int8Len, panel)
 		if !accumulate {
 			clear(c[:mr*nr])
 		}

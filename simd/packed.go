@@ -20,6 +20,15 @@ import (
 //
 // in float32, each product and each sum rounded, nothing fused. All sets, both
 // kernels, any number of rows and any division among workers give these bits.
+//
+// The K types (Q2_K to Q6_K) have small integers as scales s of parts of 16 or 32 weights, and some
+// minima m: w = d·s·q - n·m. A block adds to y
+//
+//	d·a - n·b,  a = Σ_c t_c·dx_c,  b = Σ_p m_p·(X_p·dx_p)
+//
+// where t_c is the integer Σ s·q·x over 32 columns, exact, and X_p the integer sum of a part's x. Sums go on
+// from 0 in order, each number and result is rounded to float32 in the order of the brackets, and the
+// products d·a and n·b too; types without minima have no second term.
 type Packed struct {
 	BlockLen   int // elements of a block
 	BlockBytes int // bytes of a block
@@ -34,7 +43,7 @@ type Packed struct {
 	// DotInt8 sets y[i*ldy+j], for i < x.Rows ≤ FewRows and j < n, to the product of
 	// row i of x and row j of w. w has n rows of x.Cols elements.
 	DotInt8 func(y []float32, ldy, n int, x *Int8, w []byte)
-	// Tile is the micro-kernel of products with more rows.
+	// Tile is the micro-kernel of products with more rows; BlockLen divides int8Depth.
 	Tile Int8Tile
 }
 
@@ -53,7 +62,7 @@ type Int8Tile struct {
 	Pack func(panel, w []byte, rowBytes, blocks int)
 	// Run adds (or sets, when accumulate is false) the products of the rows
 	// row…row+MR of x with the rows in the panel, over blocks of the columns from
-	// 32·block on, to c, which is MR×NR without gaps: c[i*NR+j]. The sum goes on from c,
+	// BlockLen·block on, to c, which is MR×NR without gaps: c[i*NR+j]. The sum goes on from c,
 	// so that several calls along the columns give the bits of one.
 	Run func(c []float32, x *Int8, row, block, blocks int, panel []byte, accumulate bool)
 }
@@ -83,9 +92,9 @@ func checkDotRows(name string, count, n, w, size int) {
 }
 
 // checkDotInt8 panics unless y has room for the product and w holds n rows.
-func checkDotInt8(name string, y, ldy, n int, x *Int8, w, blockBytes int) {
+func checkDotInt8(name string, y, ldy, n int, x *Int8, w, blockLen, blockBytes int) {
 	x.check()
-	if n < 0 || n*x.blocks()*blockBytes != w || x.Rows > FewRows || x.Rows > 0 && (ldy < n || !inside(x.Rows, n, ldy, y)) {
+	if n < 0 || x.Cols%blockLen != 0 || n*(x.Cols/blockLen)*blockBytes != w || x.Rows > FewRows || x.Rows > 0 && (ldy < n || !inside(x.Rows, n, ldy, y)) {
 		panic(fmt.Sprintf("simd: %s: DotInt8: %d×%d by %d rows in %d bytes to %d numbers, stride %d", name, x.Rows, x.Cols, n, w, y, ldy))
 	}
 }
@@ -98,9 +107,9 @@ func (t *Int8Tile) checkPack(panel, w, rowBytes, blocks, blockBytes int) {
 }
 
 // check panics unless Run stays inside its slices.
-func (t *Int8Tile) check(c []float32, x *Int8, row, block, blocks int, panel []byte) {
+func (t *Int8Tile) check(c []float32, x *Int8, row, block, blocks, blockLen int, panel []byte) {
 	x.check()
-	if row < 0 || block < 0 || blocks < 1 || row+t.MR > x.padded() || block+blocks > x.blocks() ||
+	if row < 0 || block < 0 || blocks < 1 || row+t.MR > x.padded() || block+blocks > x.Cols/blockLen ||
 		len(panel) < blocks*t.PanelBytes || len(c) < t.MR*t.NR {
 		panic(fmt.Sprintf("simd: Int8Tile.Run: rows %d+%d and blocks %d+%d of %d×%d, panel of %d bytes, tile of %d",
 			row, t.MR, block, blocks, x.Rows, x.Cols, len(panel), len(c)))
@@ -134,9 +143,9 @@ const (
 	int8TileRows = 6
 	// fewTask is the work of a task of few rows, in products: some 5 µs.
 	fewTask = 1 << 17
-	// int8Depth is the number of blocks of a panel that is swept over all rows of x:
+	// int8Depth is the length of a panel that is swept over all rows of x:
 	// 16 columns of 1024 weights are 16 KiB, half of a small first-level cache.
-	int8Depth = 32
+	int8Depth = 1024
 	// int8TaskRows is the number of rows of x that a task takes, whose sums it keeps.
 	int8TaskRows = 512
 )
@@ -315,7 +324,7 @@ func (m *int8s) product(p *Product, task int) {
 
 // dots is a task of few rows: some of the rows of weights.
 func (p *Product) dots(x *Int8, task int) {
-	per, size := fewRows(x.Rows, x.Cols), x.blocks()*p.Packed.BlockBytes
+	per, size := fewRows(x.Rows, x.Cols), x.Cols/p.Packed.BlockLen*p.Packed.BlockBytes
 	j, count := task*per, min(per, p.N-task*per)
 	w := p.Bytes[j*size : (j+count)*size]
 	if !p.Add {
@@ -336,7 +345,7 @@ func (p *Product) dots(x *Int8, task int) {
 // buffer until they are complete.
 func (p *Product) tiles(x *Int8, task int) {
 	t, blockBytes := &p.Packed.Tile, p.Packed.BlockBytes
-	blocks := x.blocks()
+	blocks, deep := x.Cols/p.Packed.BlockLen, int8Depth/p.Packed.BlockLen
 	rowBytes, panels := blocks*blockBytes, ceilDiv(p.N, t.NR)
 	i0, j0 := task/panels*int8TaskRows, task%panels*t.NR
 	rows, cols := min(int8TaskRows, x.Rows-i0), min(t.NR, p.N-j0)
@@ -345,10 +354,10 @@ func (p *Product) tiles(x *Int8, task int) {
 	defer bytePool.Put(bytes)
 	size := t.MR * t.NR
 	c := s.take(ceilDiv(rows, t.MR) * size)
-	*bytes = growBytes(*bytes, int8Depth*(t.PanelBytes+t.NR*blockBytes))
-	panel, edge := (*bytes)[:int8Depth*t.PanelBytes], (*bytes)[int8Depth*t.PanelBytes:]
-	for b := 0; b < blocks; b += int8Depth {
-		depth := min(int8Depth, blocks-b)
+	*bytes = growBytes(*bytes, deep*(t.PanelBytes+t.NR*blockBytes))
+	panel, edge := (*bytes)[:deep*t.PanelBytes], (*bytes)[deep*t.PanelBytes:]
+	for b := 0; b < blocks; b += deep {
+		depth := min(deep, blocks-b)
 		src, stride := p.Bytes[j0*rowBytes+b*blockBytes:], rowBytes
 		if cols < t.NR { // the last rows, filled up with zeros
 			stride = depth * blockBytes

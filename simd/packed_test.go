@@ -39,6 +39,14 @@ func eachPacked(t *testing.T, f func(t *testing.T, k *simd.Kernels, p, want *sim
 	}
 }
 
+// scalesAt are the places of the binary16 numbers d and, if there is one, n in a block of type p.
+func scalesAt(p *simd.Packed) []int {
+	if p.DotInt8 == nil || p.BlockLen < 256 {
+		return []int{0}
+	}
+	return map[int][]int{84: {80, 82}, 110: {108}, 144: {0, 2}, 176: {0, 2}, 210: {208}}[p.BlockBytes]
+}
+
 // weights returns the bytes of n blocks at a random offset. With wild, every bit is
 // random, and some scales are extreme; else the scales are ordinary.
 func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
@@ -47,27 +55,35 @@ func weights(rng *rand.Rand, p *simd.Packed, n int, wild bool) []byte {
 	for i := range b {
 		b[i] = byte(rng.Uint32())
 	}
-	extreme := []uint16{0, 0x8000, 1, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e01, 0xfd00}
 	for i := 0; i < len(b); i += p.BlockBytes {
-		h := uint16(0x1000 + rng.IntN(0x2800)) // 2⁻¹¹ … 2
-		h |= uint16(rng.IntN(2)) << 15
-		switch {
-		case !wild && p.BlockLen == 1 && rng.IntN(9) == 0:
-			h = 0
-		case wild && rng.IntN(6) == 0:
-			h = extreme[rng.IntN(len(extreme))]
-		case wild:
-			continue
-		}
-		binary.LittleEndian.PutUint16(b[i:], h)
+		block := b[i : i+p.BlockBytes]
 		if p.BlockLen > 1 && rng.IntN(8) == 0 { // all the least or the largest, -128 included
 			v := []byte{0x80, 0x7f, 0, 0xff, 0x81}[rng.IntN(5)]
-			for j := 2; j < p.BlockBytes; j++ {
-				b[i+j] = v
+			for j := range block {
+				block[j] = v
 			}
+		}
+		for _, at := range scalesAt(p) {
+			scale(rng, block[at:], wild, p.BlockLen == 1)
 		}
 	}
 	return b
+}
+
+// scale writes a binary16 number to b; sometimes, with wild, it leaves what is there.
+func scale(rng *rand.Rand, b []byte, wild, zero bool) {
+	extreme := []uint16{0, 0x8000, 1, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e01, 0xfd00}
+	h := uint16(0x1000 + rng.IntN(0x2800)) // 2⁻¹¹ … 2
+	h |= uint16(rng.IntN(2)) << 15
+	switch {
+	case !wild && zero && rng.IntN(9) == 0:
+		h = 0
+	case wild && rng.IntN(6) == 0:
+		h = extreme[rng.IntN(len(extreme))]
+	case wild:
+		return
+	}
+	binary.LittleEndian.PutUint16(b, h)
 }
 
 // sameOrNaN fails unless got has want's bits, or both are NaN.
@@ -251,34 +267,63 @@ func int8Matrix(rng *rand.Rand, rows, cols int, wild bool) *simd.Int8 {
 	return x
 }
 
-// mulInt8 is the product as Packed defines it.
+// mulInt8 is the product as Packed defines it. The integers come by unpacking with scales of 1.
 func mulInt8(p *simd.Packed, n int, x *simd.Int8, w []byte) []float32 {
 	y := make([]float32, x.Rows*n)
-	blocks := x.Cols / 32
-	q := make([]float32, x.Cols)
+	blocks := x.Cols / p.BlockLen
+	at := scalesAt(p)
+	q, m := make([]float32, p.BlockLen), make([]float32, p.BlockLen)
 	for j := range n {
-		row := slices.Clone(w[j*blocks*p.BlockBytes : (j+1)*blocks*p.BlockBytes])
-		d := make([]float32, blocks)
-		for b := range blocks { // the integers, by unpacking with a scale of 1
-			at := row[b*p.BlockBytes:]
-			d[b] = simd.FromF16(binary.LittleEndian.Uint16(at))
-			binary.LittleEndian.PutUint16(at, 0x3c00)
-		}
-		p.Unpack(q, row)
-		for i := range x.Rows {
-			var s float32
-			for b := range blocks {
-				isum := 0
-				for k := b * 32; k < (b+1)*32; k++ {
-					isum += int(q[k]) * int(x.Q[i*x.Cols+k])
-				}
-				dd := float32(d[b] * x.D[i*blocks+b])
-				s += float32(float32(isum) * dd)
+		for b := range blocks {
+			block := slices.Clone(w[(j*blocks+b)*p.BlockBytes:][:p.BlockBytes])
+			var scales [2]float32
+			for i, o := range at {
+				scales[i] = simd.FromF16(binary.LittleEndian.Uint16(block[o:]))
+				binary.LittleEndian.PutUint16(block[o:], []uint16{0x3c00, 0}[i])
 			}
-			y[i*n+j] = s
+			p.Unpack(q, block) // d = 1, n = 0
+			if len(at) == 2 {
+				binary.LittleEndian.PutUint16(block[at[0]:], 0)
+				binary.LittleEndian.PutUint16(block[at[1]:], 0x3c00)
+				p.Unpack(m, block) // d = 0, n = 1
+			}
+			for i := range x.Rows {
+				v := &y[i*n+j]
+				if p.BlockLen == 32 {
+					*v += float32(float32(dot(q, x, i, b*32)) * float32(scales[0]*x.D[i*blocks+b]))
+					continue
+				}
+				var sumA, sumB float32
+				for c := range 8 {
+					col := b*256 + 32*c
+					dx := x.D[i*x.Cols/32+col/32]
+					sumA += float32(float32(dot(q[32*c:32*c+32], x, i, col)) * dx)
+					part := 32
+					if p.BlockBytes == 84 {
+						part = 16
+					}
+					for k := 0; k < 32 && len(at) == 2; k += part {
+						ones := slices.Repeat([]float32{1}, part)
+						sumB += float32(-m[32*c+k] * float32(float32(dot(ones, x, i, col+k))*dx))
+					}
+				}
+				add := float32(scales[0] * sumA)
+				if len(at) == 2 {
+					add -= float32(scales[1] * sumB)
+				}
+				*v += add
+			}
 		}
 	}
 	return y
+}
+
+// dot is the sum of the products of integers with those of row i of x from column col on.
+func dot(w []float32, x *simd.Int8, i, col int) (sum int) {
+	for k, v := range w {
+		sum += int(v) * int(x.Q[i*x.Cols+col+k])
+	}
+	return sum
 }
 
 // Both kernels and the whole product have the very bits of the definition.
@@ -288,10 +333,12 @@ func TestInt8ProductsAreExact(t *testing.T) {
 			return
 		}
 		rng := rand.New(rand.NewPCG(4, 1))
+		l := p.BlockLen
+		most := max(2, 9*32/l) // blocks
 		for i := range 160 {
-			m, n, blocks := 1+rng.IntN(simd.FewRows), rng.IntN(45), 1+rng.IntN(9)
+			m, n, blocks := 1+rng.IntN(simd.FewRows), rng.IntN(45), 1+rng.IntN(most)
 			wild := i%2 == 0
-			x, w := int8Matrix(rng, m, 32*blocks, wild), weights(rng, p, n*blocks, wild)
+			x, w := int8Matrix(rng, m, l*blocks, wild), weights(rng, p, n*blocks, wild)
 			want := mulInt8(plain, n, x, w)
 			ldy := n + rng.IntN(5)
 			y := simdtest.Guarded(rng, (m-1)*ldy+n)
@@ -305,9 +352,9 @@ func TestInt8ProductsAreExact(t *testing.T) {
 		for i := range 60 {
 			tile := &p.Tile
 			require.Zero(t, simd.Int8Rows%tile.MR)
-			blocks := 1 + rng.IntN(9)
+			blocks := 1 + rng.IntN(most)
 			wild := i%2 == 0
-			x, w := int8Matrix(rng, 16, 32*blocks, wild), weights(rng, p, tile.NR*blocks, wild)
+			x, w := int8Matrix(rng, 16, l*blocks, wild), weights(rng, p, tile.NR*blocks, wild)
 			want := mulInt8(plain, tile.NR, x, w)
 			row := tile.MR * rng.IntN(16/tile.MR)
 			guarded := slices.Repeat([]byte{77}, 1+blocks*tile.PanelBytes+64)
@@ -326,8 +373,8 @@ func TestInt8ProductsAreExact(t *testing.T) {
 		for _, shape := range [][3]int{
 			{1, 1, 1}, {1, 300, 3}, {5, 7, 2}, {8, 33, 5}, {9, 70, 4}, {16, 16, 33}, {17, 95, 70}, {33, 40, 64}, {530, 20, 2}, {0, 5, 1}, {3, 0, 1}, {3, 5, 0}, {9, 40, 0},
 		} {
-			m, n, blocks := shape[0], shape[1], shape[2]
-			x, w := int8Matrix(rng, m, 32*blocks, false), weights(rng, p, n*blocks, false)
+			m, n, blocks := shape[0], shape[1], (shape[2]*32+l-1)/l
+			x, w := int8Matrix(rng, m, l*blocks, false), weights(rng, p, n*blocks, false)
 			want := mulInt8(plain, n, x, w)
 			ldy := n + 3
 			for _, add := range []bool{false, true} {
@@ -350,18 +397,22 @@ func TestInt8ProductsAreExact(t *testing.T) {
 				}
 			}
 		}
-		x := int8Matrix(rng, 2, 64, false)
+		x := int8Matrix(rng, 2, 2*l, false)
 		w := weights(rng, p, 3*2, false)
 		panel, rows := make([]byte, p.Tile.PanelBytes), make([]byte, p.Tile.NR*p.BlockBytes)
-		for _, cut := range []*simd.Int8{ // whose slices are too short
-			{Rows: 2, Cols: 64, Q: x.Q[:64*16-1], D: x.D, S: x.S},
-			{Rows: 2, Cols: 64, Q: x.Q, D: x.D[:2*16-1], S: x.S},
-			{Rows: 2, Cols: 64, Q: x.Q, D: x.D, S: x.S[:2*16-1]},
-			{Rows: 2, Cols: 65, Q: x.Q, D: x.D, S: x.S},
-			{Rows: -1, Cols: 64, Q: x.Q, D: x.D, S: x.S},
+		for _, spoil := range []func(x *simd.Int8){ // whose slices are too short
+			func(x *simd.Int8) { x.Q = x.Q[:2*l*16-1] },
+			func(x *simd.Int8) { x.D = x.D[:2*l/32*16-1] },
+			func(x *simd.Int8) { x.S = x.S[:2*l/32*16-1] },
+			func(x *simd.Int8) { x.DS = x.DS[:2*l/32*16-1] },
+			func(x *simd.Int8) { x.H = x.H[:2*l/16*16-1] },
+			func(x *simd.Int8) { x.Cols++ },
+			func(x *simd.Int8) { x.Rows = -1 },
 		} {
-			require.Panics(t, func() { p.DotInt8(make([]float32, 6), 3, 3, cut, w) })
-			require.Panics(t, func() { p.Tile.Run(make([]float32, 999), cut, 0, 0, 1, panel, false) })
+			cut := *x
+			spoil(&cut)
+			require.Panics(t, func() { p.DotInt8(make([]float32, 6), 3, 3, &cut, w) })
+			require.Panics(t, func() { p.Tile.Run(make([]float32, 999), &cut, 0, 0, 1, panel, false) })
 		}
 		require.NotPanics(t, func() { p.Tile.Pack(panel, rows, p.BlockBytes, 1) })
 		for _, par := range []func(){
@@ -381,7 +432,7 @@ func TestInt8ProductsAreExact(t *testing.T) {
 			},
 			func() { p.DotInt8(make([]float32, 5), 3, 3, x, w) },
 			func() { p.DotInt8(make([]float32, 6), 3, 3, x, w[1:]) },
-			func() { p.DotInt8(make([]float32, 99), 3, 3, int8Matrix(rng, simd.FewRows+1, 64, false), w) },
+			func() { p.DotInt8(make([]float32, 99), 3, 3, int8Matrix(rng, simd.FewRows+1, 2*l, false), w) },
 			func() { p.Tile.Run(make([]float32, 5), x, 0, 0, 1, make([]byte, p.Tile.PanelBytes), false) },
 			func() { p.Tile.Run(make([]float32, 999), x, 16, 0, 1, make([]byte, p.Tile.PanelBytes), false) },
 			func() { p.Tile.Run(make([]float32, 999), x, 0, 1, 2, make([]byte, 2*p.Tile.PanelBytes), false) },

@@ -34,6 +34,7 @@ var files = []struct {
 	{"grids", grids},
 	{"int8", int8s},
 	{"int8vnni", int8VNNI},
+	{"super", supers},
 }
 
 // both writes a program for AVX2 and for AVX-512.
