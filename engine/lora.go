@@ -29,31 +29,9 @@ func DefaultLoRAOptions() LoRAOptions {
 // in ±1/√Cols, B is zero, so the model computes the same until it is trained. On an error
 // nothing has changed.
 func (m *Model) TrainLoRA(o LoRAOptions) error {
-	if o.Rank < 1 || o.Rank > m.Config.DModel {
-		return fmt.Errorf("engine: LoRA rank is %d, want 1 to the model's width %d", o.Rank, m.Config.DModel)
-	}
-	if !(o.Alpha > 0) || math.IsInf(o.Alpha, 0) {
-		return fmt.Errorf("engine: LoRA alpha is %g, want a positive number", o.Alpha)
-	}
-	var targets []*nn.Param
-	for _, p := range m.params {
-		if p.Rows == 1 {
-			continue
-		}
-		hit := false
-		for _, pattern := range o.Targets {
-			ok, err := path.Match(pattern, tensorOf(p))
-			if err != nil {
-				return fmt.Errorf("engine: LoRA target %q: %w", pattern, err)
-			}
-			hit = hit || ok
-		}
-		if hit {
-			targets = append(targets, p)
-		}
-	}
-	if len(targets) == 0 {
-		return fmt.Errorf("engine: no matrix matches the LoRA targets %q", o.Targets)
+	targets, err := m.loraTargets(o)
+	if err != nil {
+		return err
 	}
 	m.MergeLoRA()
 	for _, p := range m.params {
@@ -71,6 +49,46 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 		p.Adapter = &nn.Adapter{A: a, B: b, Scale: float32(o.Alpha / float64(o.Rank))}
 	}
 	return nil
+}
+
+// loraTargets are the matrices that get an adapter.
+func (m *Model) loraTargets(o LoRAOptions) ([]*nn.Param, error) {
+	if o.Rank < 1 || o.Rank > m.Config.DModel {
+		return nil, fmt.Errorf("engine: LoRA rank is %d, want 1 to the model's width %d", o.Rank, m.Config.DModel)
+	}
+	if !(o.Alpha > 0) || math.IsInf(o.Alpha, 0) {
+		return nil, fmt.Errorf("engine: LoRA alpha is %g, want a positive number", o.Alpha)
+	}
+	var targets []*nn.Param
+	for _, p := range m.params {
+		if p.Rows == 1 {
+			continue
+		}
+		hit := false
+		for _, pattern := range o.Targets {
+			ok, err := path.Match(pattern, tensorOf(p))
+			if err != nil {
+				return nil, fmt.Errorf("engine: LoRA target %q: %w", pattern, err)
+			}
+			hit = hit || ok
+		}
+		if hit {
+			targets = append(targets, p)
+		}
+	}
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("engine: no matrix matches the LoRA targets %q", o.Targets)
+	}
+	return targets, nil
+}
+
+// NLoRA returns how many parameters the adapters of TrainLoRA have.
+func (m *Model) NLoRA(o LoRAOptions) (n int, err error) {
+	targets, err := m.loraTargets(o)
+	for _, p := range targets {
+		n += o.Rank * (p.Rows + p.Cols)
+	}
+	return n, err
 }
 
 // merged returns W + s·B·A in float32; without an adapter it may be p's own memory.

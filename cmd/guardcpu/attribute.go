@@ -196,7 +196,7 @@ Examples:
 			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
-			if err := e.prepare(ctx, x.m, &mode, seed, 0); err != nil {
+			if err := e.prepare(ctx, x.m, &mode, seed, scoreBytes(o, len(x.retain))); err != nil {
 				return err
 			}
 			start := time.Now()

@@ -81,7 +81,7 @@ Examples:
 				}
 				samples = append(samples, s...)
 			}
-			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
+			if err := e.prepare(ctx, m, &mode, seed, trainBytes(o.Optimizer)); err != nil {
 				return err
 			}
 			written, err := mode.export(m, split)

@@ -21,12 +21,15 @@ const shownElements = 6
 func inspectCommand(e *env) *cli.Command {
 	var model string
 	var tensors bool
+	var nCtx int
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show header, metadata and tensors of a GGUF file",
 		ArgsUsage: "[FILE]",
 		Description: `The file is checked as strictly as for a run, its weights are not read.
-Long arrays are shortened; --json holds everything.
+Long arrays are shortened; --json holds everything. The memory of each mode is what it holds
+besides the file, which is mapped, and besides activations; full training is refused by the same
+numbers. --ctx says for how many tokens keys and values are kept.
 
 Examples:
   guardcpu inspect model.gguf
@@ -35,6 +38,7 @@ Examples:
 		Flags: []cli.Flag{
 			modelFlag(&model),
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors", Value: true, Destination: &tensors},
+			&cli.IntFlag{Name: "ctx", Usage: "memory of a context of `N` tokens; 0: what the model is made for", Destination: &nCtx, Validator: atLeast(0)},
 		},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			path, err := fileArgument(cmd, model)
@@ -46,10 +50,12 @@ Examples:
 				return err
 			}
 			defer f.Close()
+			info := describeFile(f)
+			info.Model = describeModel(f, nCtx)
 			if cmd.Bool("json") {
-				return e.json(describeFile(f))
+				return e.json(info)
 			}
-			printFile(e.stdout, f, tensors)
+			printFile(e.stdout, f, info, tensors)
 			return nil
 		},
 	}
@@ -78,6 +84,7 @@ type fileInfo struct {
 	DataOffset uint64       `json:"data_offset"`
 	Parameters uint64       `json:"parameters"`
 	Types      []typeCount  `json:"types"`
+	Model      modelInfo    `json:"model"`
 	Metadata   []keyInfo    `json:"metadata"`
 	Tensors    []tensorInfo `json:"tensors"`
 }
@@ -170,8 +177,7 @@ func jsonValue(v reflect.Value) any {
 	return v.Interface()
 }
 
-func printFile(w io.Writer, f *gguf.File, tensors bool) {
-	info := describeFile(f)
+func printFile(w io.Writer, f *gguf.File, info fileInfo, tensors bool) {
 	size := bytesText(info.Bytes)
 	if n := len(info.Parts); n > 0 {
 		size += fmt.Sprintf(" in %d files", n+1)
@@ -181,7 +187,8 @@ func printFile(w io.Writer, f *gguf.File, tensors bool) {
 	for i, t := range info.Types {
 		fmt.Fprintf(w, "%s %s: %d tensors, %s", map[bool]string{true: ":", false: ";"}[i == 0], t.Type, t.Tensors, bytesText(t.Bytes))
 	}
-	fmt.Fprintf(w, "\n\nMetadata\n")
+	info.Model.print(w)
+	fmt.Fprintf(w, "%sMetadata\n", map[bool]string{true: "\n", false: "\n\n"}[len(info.Model.Memory) > 0])
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, kv := range f.KVs {
 		fmt.Fprintf(tw, "  %s\t%s\t%s\n", oneLine(kv.Key), valueTypeName(kv.Value), shortValue(reflect.ValueOf(kv.Value)))

@@ -177,11 +177,11 @@ func (e *env) openMaterial(path string, how computing, o *dataOptions, needRetai
 }
 
 // prepare makes m ready for training: its weights are finite and there is memory.
-func (e *env) prepare(ctx context.Context, m *engine.Model, mode *modeOptions, seed uint64, copies int) error {
+func (e *env) prepare(ctx context.Context, m *engine.Model, mode *modeOptions, seed uint64, perParam int) error {
 	if err := e.checkWeights(ctx, m); err != nil {
 		return err
 	}
-	return mode.prepare(m, seed, copies)
+	return mode.prepare(m, seed, perParam)
 }
 
 // checkWeights refuses a model with a weight that is NaN or infinite, naming it.

@@ -241,8 +241,8 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		}
 		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
-	// The copies are the state before unlearning, and the given model or, later, the one to write.
-	if err := e.prepare(ctx, r.m, &o.mode, o.seed, 2); err != nil {
+	perParam := max(trainBytes(o.finetune.Optimizer), trainBytes(o.unlearn.Optimizer), scoreBytes(o.score, len(r.retain)))
+	if err := e.prepare(ctx, r.m, &o.mode, o.seed, perParam+runCopies); err != nil {
 		return r, err
 	}
 	r.written, err = o.mode.export(r.m, o.split)

@@ -169,7 +169,11 @@ Examples:
 					return err
 				}
 			}
-			if err := e.prepare(ctx, m, &mode, seed, 0); err != nil {
+			perParam := trainBytes(o.Optimizer)
+			if weigh {
+				perParam = max(perParam, scoreBytes(so, len(x.retain)))
+			}
+			if err := e.prepare(ctx, m, &mode, seed, perParam); err != nil {
 				return err
 			}
 			written, err := mode.export(m, split)

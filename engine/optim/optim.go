@@ -37,16 +37,17 @@ type Shape struct{ Rows, Cols int }
 
 // Kind is a row of the table of optimizers.
 type Kind struct {
-	Name string
-	Doc  string
-	New  func(k *simd.Kernels, o Options, shapes []Shape) Optimizer
+	Name    string
+	Doc     string
+	Moments int // numbers kept for each parameter, at most
+	New     func(k *simd.Kernels, o Options, shapes []Shape) Optimizer
 }
 
 // Optimizers lists the optimizers by name.
 var Optimizers = []Kind{
-	{"adamw", "Adam with decoupled weight decay; two float32 moments a parameter", newAdamW},
-	{"adafactor", "the second moment of a matrix as that of its rows and columns; no first moment, next to no memory", newAdafactor},
-	{"sgd", "gradient descent, with momentum if asked for", newSGD},
+	{"adamw", "Adam with decoupled weight decay; two float32 moments a parameter", 2, newAdamW},
+	{"adafactor", "the second moment of a matrix as that of its rows and columns; no first moment, next to no memory", 0, newAdafactor},
+	{"sgd", "gradient descent, with momentum if asked for", 1, newSGD},
 }
 
 // New returns the optimizer of that name for tensors of the given shapes, or an
