@@ -36,6 +36,7 @@ type Arch struct {
 	LocalEvery    int     // blocks attend inside a window but for each n-th; 0: none does
 	Window        int     // of them, where the file has no key
 	LocalRopeBase float64 // of their rotary embedding; 0: that of the others
+	LocalScaled   bool    // it is scaled as that of the others; otherwise it never is
 	AttnSoftcap   float64 // of the scores, where the file has no key; 0: there is none
 	LogitSoftcap  float64 // of the logits, likewise
 	WideScaleAt   int     // the number of blocks with which scores are scaled by 1/√(D/H) instead of 1/√E
@@ -63,7 +64,7 @@ var archs = []Arch{
 	// Gemma Team 2024 (arXiv:2403.08295).
 	{Name: "gemma", Models: "Gemma 1", FFN: nn.FFNGeGLU, Neox: true, ScaleEmbed: true},
 	// Gemma Team 2024 (arXiv:2408.00118).
-	{Name: "gemma2", Models: "Gemma 2", FFN: nn.FFNGeGLU, Neox: true, ScaleEmbed: true, PostNorms: true, LocalEvery: 2, Window: 4096, AttnSoftcap: 50, LogitSoftcap: 30, WideScaleAt: 46},
+	{Name: "gemma2", Models: "Gemma 2", FFN: nn.FFNGeGLU, Neox: true, ScaleEmbed: true, PostNorms: true, LocalEvery: 2, LocalScaled: true, Window: 4096, AttnSoftcap: 50, LogitSoftcap: 30, WideScaleAt: 46},
 	// Gemma Team 2025 (arXiv:2503.19786).
 	{Name: "gemma3", Models: "Gemma 3, text", FFN: nn.FFNGeGLU, QKNorm: nn.QKNormHead, Neox: true, ScaleEmbed: true, PostNorms: true, LocalEvery: 6, LocalRopeBase: 10000, WideScaleAt: 62},
 	// OLMo Team 2025 (arXiv:2501.00656).

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -14,7 +15,7 @@ type Config struct {
 	Arch    *Arch
 	NVocab  int
 	NLayers int
-	NCtx    int  // the context it was trained for, as the file says; not enforced
+	NCtx    int  // the context it is made for, as the file says; not enforced
 	Tied    bool // the output matrix is the token embedding
 
 	LocalEvery int     // blocks attend inside the window but for each n-th; 0: none does
@@ -72,11 +73,13 @@ func readConfig(f *gguf.File) (Config, error) {
 		return Config{}, fmt.Errorf("engine: %s: value heads are %d wide and key heads %d: not supported", f.Name, v, c.DHead)
 	}
 	if !arch.Positions {
-		if c.Rope, err = k.rope(&c); err != nil {
+		if c.Rope, err = k.rope(&c, k.float("rope.freq_base", 10000)); err != nil {
 			return Config{}, err
 		}
 	}
-	k.local(&c)
+	if err := k.local(&c); err != nil {
+		return Config{}, err
+	}
 	k.softcaps(&c)
 	if c.NLayers == arch.WideScaleAt {
 		c.Scale = float32(1 / math.Sqrt(float64(c.DModel/c.NHeads)))
@@ -114,21 +117,30 @@ func (k *keys) parallel(c *Config) {
 	}
 }
 
-// local reads which blocks attend inside a window. Their rotary embedding is never scaled.
-func (k *keys) local(c *Config) {
+// local reads which blocks attend inside a window, and how they turn queries and keys.
+func (k *keys) local(c *Config) (err error) {
 	if c.Arch.LocalEvery == 0 {
-		return
+		return nil
+	}
+	if n, ok, _ := k.f.Uint(k.prefix + "attention.sliding_window"); ok && n == 0 {
+		return nil
 	}
 	c.Window = k.sizeOr("attention.sliding_window", maxCtx, c.Arch.Window)
 	if c.Window == 0 {
-		return
+		return nil
 	}
 	c.LocalEvery = k.sizeOr("attention.sliding_window_pattern", maxLayers, c.Arch.LocalEvery)
 	base := c.Arch.LocalRopeBase
 	if base == 0 {
 		base = c.Rope.Base
 	}
-	c.LocalRope = &nn.Rope{Dim: c.Rope.Dim, Neox: c.Rope.Neox, Base: k.float("rope.freq_base_swa", base), FreqScale: 1}
+	base = k.float("rope.freq_base_swa", base)
+	if c.Arch.LocalScaled {
+		c.LocalRope, err = k.rope(c, base)
+		return err
+	}
+	c.LocalRope = &nn.Rope{Dim: c.Rope.Dim, Neox: c.Rope.Neox, Base: base, FreqScale: 1}
+	return nil
 }
 
 // softcaps reads the bounds of scores and logits.
@@ -136,9 +148,7 @@ func (k *keys) softcaps(c *Config) {
 	if c.Arch.AttnSoftcap > 0 {
 		c.Softcap = float32(k.float("attn_logit_softcapping", c.Arch.AttnSoftcap))
 	}
-	if c.Arch.LogitSoftcap > 0 {
-		c.LogitCap = float32(k.float("final_logit_softcapping", c.Arch.LogitSoftcap))
-	}
+	c.LogitCap = float32(k.float("final_logit_softcapping", c.Arch.LogitSoftcap))
 }
 
 // keys reads one architecture's metadata and keeps the first error.
@@ -221,51 +231,52 @@ func (k *keys) experts(c *Config) {
 	}
 }
 
-// rope reads the rotary embedding. Scaling types that change the angles in ways not
-// built here are refused, for a wrong angle gives plausible nonsense.
-func (k *keys) rope(c *Config) (*nn.Rope, error) {
+// rope reads the rotary embedding, with its scaling as llama.cpp has it: a factor counts whatever
+// the type, but for "none"; where the file has no type, it is "linear"; the divisors of a tensor come
+// on top. Other types are refused, for a wrong angle gives plausible nonsense.
+func (k *keys) rope(c *Config, base float64) (*nn.Rope, error) {
 	r := &nn.Rope{
 		Dim:       k.sizeOr("rope.dimension_count", maxWidth, c.DHead),
 		Neox:      c.Arch.Neox,
-		Base:      k.float("rope.freq_base", 10000),
+		Base:      base,
 		FreqScale: 1,
 		Scale:     k.float("rope.scaling.attn_factor", 1),
 	}
-	if k.err != nil {
-		return nil, k.err
+	factor := k.float("rope.scaling.factor", k.float("rope.scale_linear", 1)) // the latter in old files
+	original := k.sizeOr("rope.scaling.original_context_length", maxCtx, c.NCtx)
+	kind, _, err := k.f.String(k.prefix + "rope.scaling.type")
+	if err = cmp.Or(k.err, err); err != nil {
+		return nil, err
 	}
 	if r.Dim > c.DHead || r.Dim%2 != 0 {
 		return nil, fmt.Errorf("engine: %s: rope.dimension_count is %d, want an even number up to the head width %d", k.f.Name, r.Dim, c.DHead)
 	}
-	kind, _, err := k.f.String(k.prefix + "rope.scaling.type")
-	if err != nil {
-		return nil, err
-	}
-	factor := k.float("rope.scaling.factor", 1)
-	original := k.sizeOr("rope.scaling.original_context_length", maxCtx, c.NCtx)
 	switch kind {
-	case "", "none", "longrope":
-	case "linear":
+	case "none":
+	case "", "linear", "longrope":
 		r.FreqScale = 1 / factor
 	case "yarn":
-		r.Factors = yarn(r, factor, float64(original), k.float("rope.scaling.yarn_beta_fast", 32), k.float("rope.scaling.yarn_beta_slow", 1))
-		r.Scale *= 1 + 0.1*math.Log(factor)
+		r.Factors = yarn(r, factor, float64(original))
+		r.Scale *= 1 + 0.1*math.Log(max(1, factor))
 	default:
 		return nil, fmt.Errorf("engine: %s: rope.scaling.type %q is not known; there are none, linear, yarn, longrope", k.f.Name, kind)
 	}
-	for _, name := range []string{"rope_freqs.weight", "rope_factors_short.weight"} {
-		factors, err := k.ropeFactors(name, r.Dim/2)
-		if err != nil {
-			return nil, err
-		}
-		if factors != nil {
-			r.Factors = factors
-		}
+	name := "rope_freqs.weight"
+	if _, ok := k.f.Tensor(name); !ok {
+		name = "rope_factors_short.weight"
 	}
-	if kind == "longrope" { // the factors for longer texts are not used
+	divisors, err := k.ropeFactors(name, r.Dim/2)
+	if err != nil || divisors == nil {
+		return r, err
+	}
+	for i, v := range r.Factors {
+		divisors[i] *= v
+	}
+	r.Factors = divisors
+	if name == "rope_factors_short.weight" { // those for longer texts are not used
 		c.NCtx = min(c.NCtx, original)
 	}
-	return r, k.err
+	return r, nil
 }
 
 // ropeFactors reads a tensor of n divisors of the frequencies, if the file has it.
@@ -287,13 +298,13 @@ func (k *keys) ropeFactors(name string, n int) ([]float32, error) {
 }
 
 // yarn returns what divides the frequencies of r to stretch the context by factor (Peng et al.
-// 2023, arXiv:2309.00071v2, section 3.2, as ggml has it): pairs that turn more than fast times within the
-// original context keep theirs, those that turn less than slow times are interpolated.
-func yarn(r *nn.Rope, factor, original, fast, slow float64) []float32 {
+// 2023, arXiv:2309.00071v2, section 3.2, as ggml has it): pairs that turn more than 32 times within the
+// original context keep theirs, those that turn less than once are interpolated.
+func yarn(r *nn.Rope, factor, original float64) []float32 {
 	pair := func(turns float64) float64 {
 		return float64(r.Dim) * math.Log(original/(turns*2*math.Pi)) / (2 * math.Log(r.Base))
 	}
-	low, high := max(0, math.Floor(pair(fast))), min(float64(r.Dim-1), math.Ceil(pair(slow)))
+	low, high := max(0, math.Floor(pair(32))), min(float64(r.Dim-1), math.Ceil(pair(1)))
 	out := make([]float32, r.Dim/2)
 	for i := range out {
 		keep := 1 - min(1, max(0, (float64(i)-low)/max(0.001, high-low)))

@@ -12,12 +12,12 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/gguf"
 )
 
-// rewritten opens a tiny model after keys were set; a nil value removes the key,
-// by giving it another name.
-func rewritten(t *testing.T, arch string, set map[string]any, drop func(name string) bool, extra ...gguf.TensorData) error {
+// rewrite returns the path of a tiny model with keys set, of which nil removes one.
+func rewrite(t *testing.T, arch string, set map[string]any, drop func(name string) bool, extra ...gguf.TensorData) string {
 	t.Helper()
 	f, err := gguf.Open(tiny.Path(t, tiny.Shape(arch)))
 	require.NoError(t, err)
@@ -46,7 +46,13 @@ func rewritten(t *testing.T, arch string, set map[string]any, drop func(name str
 	}
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	require.NoError(t, gguf.Write(path, kvs, append(tensors, extra...)))
-	m, err := engine.Open(path, engine.Options{})
+	return path
+}
+
+// rewritten says whether such a model opens.
+func rewritten(t *testing.T, arch string, set map[string]any, drop func(name string) bool, extra ...gguf.TensorData) error {
+	t.Helper()
+	m, err := engine.Open(rewrite(t, arch, set, drop, extra...), engine.Options{})
 	if err == nil {
 		m.Close()
 		return nil
@@ -112,18 +118,81 @@ func TestRopeFactors(t *testing.T) {
 		"m.gguf: rope_freqs.weight[1] is +Inf, want a positive number":            {1, float32(math.Inf(1))},
 		"m.gguf: rope_freqs.weight is type F32 with dimensions [3], want F32 [2]": {1, 1, 1},
 	} {
-		var b []byte
-		for _, v := range factors {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		err := rewritten(t, "llama", kvNone(), nil, gguf.TensorData{
-			Name: "rope_freqs.weight", Type: gguf.F32, Dims: []uint64{uint64(len(factors))}, Bytes: func() ([]byte, error) { return b, nil },
-		})
+		err := rewritten(t, "llama", kvNone(), nil, vector("rope_freqs.weight", factors))
 		if want == "" {
 			assert.NoError(t, err)
 		} else {
 			assert.ErrorContains(t, err, want)
 		}
+	}
+}
+
+// vector is a tensor of float32.
+func vector(name string, x []float32) gguf.TensorData {
+	var b []byte
+	for _, v := range x {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return gguf.TensorData{Name: name, Type: gguf.F32, Dims: []uint64{uint64(len(x))}, Bytes: func() ([]byte, error) { return b, nil }}
+}
+
+// How a file's keys turn queries and keys, as llama.cpp reads them. YaRN by hand: of the pairs of a head of 4
+// the first turns 2048/2π = 326 times in the original context, more than 32, and keeps its
+// frequency. The second, which turns a hundredth of that, is pair 1 on a scale where 32 turns are
+// pair 0.50, rounded down, and one turn is pair 1.26, rounded up: half its frequency is divided by the factor.
+func TestRopeScaling(t *testing.T) {
+	const four, long = float32(4), 1 + 0.1*math.Ln2*2
+	type kv = map[string]any
+	yarn := func(set kv) kv {
+		set["rope.scaling.type"], set["rope.scaling.original_context_length"] = "yarn", uint32(2048)
+		return set
+	}
+	short := []gguf.TensorData{vector("rope_factors_short.weight", []float32{2, 3}), vector("rope_factors_long.weight", []float32{5, 7})}
+	for name, c := range map[string]struct {
+		arch    string
+		set     kv
+		tensors []gguf.TensorData
+		want    *nn.Rope
+		local   *nn.Rope // of local blocks
+	}{
+		"plain":               {"llama", kv{}, nil, &nn.Rope{FreqScale: 1, Scale: 1}, nil},
+		"linear":              {"llama", kv{"rope.scaling.type": "linear", "rope.scaling.factor": four}, nil, &nn.Rope{FreqScale: 0.25, Scale: 1}, nil},
+		"no type":             {"llama", kv{"rope.scaling.factor": four}, nil, &nn.Rope{FreqScale: 0.25, Scale: 1}, nil},
+		"an old file":         {"llama", kv{"rope.scale_linear": four}, nil, &nn.Rope{FreqScale: 0.25, Scale: 1}, nil},
+		"none":                {"llama", kv{"rope.scaling.type": "none", "rope.scaling.factor": four}, nil, &nn.Rope{FreqScale: 1, Scale: 1}, nil},
+		"yarn":                {"llama", yarn(kv{"rope.scaling.factor": four}), nil, &nn.Rope{FreqScale: 1, Factors: []float32{1, 1.6}, Scale: long}, nil},
+		"yarn and attention":  {"llama", yarn(kv{"rope.scaling.factor": four, "rope.scaling.attn_factor": float32(1.5)}), nil, &nn.Rope{FreqScale: 1, Factors: []float32{1, 1.6}, Scale: 1.5 * long}, nil},
+		"yarn that shrinks":   {"llama", yarn(kv{"rope.scaling.factor": float32(0.25)}), nil, &nn.Rope{FreqScale: 1, Factors: []float32{1, 0.4}, Scale: 1}, nil},
+		"yarn and divisors":   {"llama", yarn(kv{"rope.scaling.factor": four}), []gguf.TensorData{vector("rope_freqs.weight", []float32{2, 3})}, &nn.Rope{FreqScale: 1, Factors: []float32{2, 4.8}, Scale: long}, nil},
+		"longrope":            {"phi3", kv{"rope.scaling.type": "longrope", "rope.scaling.original_context_length": uint32(32), "rope.scaling.attn_factor": float32(1.5)}, short, &nn.Rope{Neox: true, FreqScale: 1, Factors: []float32{2, 3}, Scale: 1.5}, nil},
+		"local, never scaled": {"olmo2", yarn(kv{"rope.scaling.factor": four, "attention.sliding_window": uint32(3)}), nil, &nn.Rope{Neox: true, FreqScale: 1, Factors: []float32{1, 1.6}, Scale: long}, &nn.Rope{Neox: true, FreqScale: 1}},
+		"local, scaled":       {"gemma2", kv{"rope.scaling.factor": four}, nil, &nn.Rope{Neox: true, FreqScale: 0.25, Scale: 1}, &nn.Rope{Neox: true, FreqScale: 0.25, Scale: 1}},
+		"no window":           {"olmo2", kv{"attention.sliding_window": uint32(0)}, nil, &nn.Rope{Neox: true, FreqScale: 1, Scale: 1}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := kv{}
+			for k, v := range c.set {
+				set[c.arch+"."+k] = v
+			}
+			m, err := engine.Open(rewrite(t, c.arch, set, nil, c.tensors...), engine.Options{})
+			require.NoError(t, err)
+			defer m.Close()
+			for got, want := range map[*nn.Rope]*nn.Rope{m.Config.Rope: c.want, m.Config.LocalRope: c.local} {
+				if want == nil {
+					assert.Nil(t, got)
+					continue
+				}
+				want.Dim, want.Base = 4, 10000
+				assert.InDelta(t, want.Scale, got.Scale, 1e-7) // keys are float32
+				want.Scale = got.Scale
+				assert.InDeltaSlice(t, want.Factors, got.Factors, 1e-6)
+				want.Factors = got.Factors
+				assert.Equal(t, want, got)
+			}
+			if c.tensors != nil && c.arch == "phi3" {
+				assert.Equal(t, 32, m.Config.NCtx, "longer texts have other divisors, which are not used")
+			}
+		})
 	}
 }
 
