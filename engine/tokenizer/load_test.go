@@ -127,8 +127,9 @@ func FuzzRoundTrip(f *testing.F) {
 	sp := mustTokenizer(f, spmKVs(true))
 	bl := mustTokenizer(f, bpeKVs())
 	df := mustTokenizer(f, with(bpeKVs(), set(keyPre, nil)))
+	l3 := mustTokenizer(f, with(bpeKVs(), set(keyPre, "llama-bpe")))
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, tok := range []*Tokenizer{bl, df} {
+		for _, tok := range []*Tokenizer{bl, df, l3} {
 			require.Equal(t, s, tok.Decode(tok.Encode(s, EncodeOptions{Special: true})))
 		}
 		if strings.Contains(s, "<|user|>") {
@@ -159,6 +160,9 @@ func FuzzFromGGUF(f *testing.F) {
 	f.Add(header(small))
 	f.Add(header(tiny))
 	f.Add(header(with(tiny, set(keyUnknown, uint32(0)), set(keyAddBOS, true))))
+	f.Add(header(with(tiny, set(keyPre, "llama-bpe"))))
+	f.Add(header(with(tiny, set(keyPre, "jina-v2-de"), set("general.name", "phi-3"))))
+	f.Add(header(with(small, set(keyModel, kindGemma4), set(keyMerges, []string{"▁ a", "a a", "aa a"}))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := gguf.Parse("fuzz.gguf", data)
 		if err != nil {
