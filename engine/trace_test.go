@@ -182,14 +182,7 @@ func TestSessionAndTraceGiveTheSameLogits(t *testing.T) {
 			samples := tiny.Samples(3, 14, 5)
 			tr := m.NewTrace()
 			tr.Forward(samples)
-			rows := make([]int, tr.NRows())
-			for i := range rows {
-				rows[i] = i
-			}
-			want := nn.NewMat(tr.NRows(), m.Config.NVocab)
-			tr.Losses(rows, func(c *engine.Chunk) {
-				c.Each(func(i int, logits []float32) float64 { copy(want.Row(i), logits); return 0 })
-			})
+			want := logitsOf(m, tr)
 
 			// fed token by token, all sequences side by side, in pieces of different lengths
 			s := m.NewSession(len(samples))
