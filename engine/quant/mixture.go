@@ -46,7 +46,6 @@ var Mixtures = []Mixture{
 	{Name: "Q2_K_S", FileType: 21, Base: gguf.Q2_K, value: rule{fewValues, gguf.Q4_K, gguf.Q2_K}, down: rule{eighth, gguf.Q4_K, gguf.Q2_K}},
 }
 
-
 // shortNames are llama-quantize's other names.
 var shortNames = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
