@@ -17,11 +17,11 @@ type preTokenizer struct {
 	alwaysBOS     bool // whatever the file says
 }
 
-// preTokenizers lists what a byte-level vocabulary may ask for in
+// preTokenizers lists what a vocabulary with merges may ask for in
 // tokenizer.ggml.pre. Names and expressions are llama.cpp's (llm_tokenizer_bpe and
 // llama_vocab::impl::load), and so is what an expression means there, which is not
-// always what it says: it cuts a text into its matches and what lies between; a ~
-// is no symbol; the cases of letters are told apart in ASCII only.
+// always what it says: it cuts a text into its matches and what lies between, and
+// the cases of letters are told apart in ASCII only.
 var preTokenizers = []preTokenizer{
 	{ // a file without the key: as llama.cpp
 		names:     []string{"default", ""},
