@@ -7,13 +7,15 @@
 // DIR is any folder with llama.cpp's shared libraries; a C compiler is needed, too.
 //
 // Without arguments it makes small models with random weights, of every architecture in every
-// weight type, whose norms have gains and biases of their own, and compares on each
+// weight type, and of every scaling of rotary angles, whose norms have gains and biases of
+// their own, and compares on each
 //
 //   - exact: the logits of guardcpu from the packed weights, in float32, with those of llama.cpp
 //     from the same weights as float32. Both sum float32 products, in another order: an
 //     error of about √512·2⁻²⁴ a product, and 17 of them one behind another. The largest
 //     difference may be 2⁻¹⁶ of the largest logit, and 2⁻⁹ with GELU, which llama.cpp looks up
-//     in a table from float16 to float16.
+//     in a table from float16 to float16. With experts, one token in 32 may differ: it happens
+//     that two have the same probability to the last bits.
 //   - packed: the same with llama.cpp's logits from the packed weights. It rounds the inputs of
 //     a product to float16, bfloat16 or 8 bits, by the type of the weights: a relative error of
 //     2⁻¹¹/√3, 2⁻⁹/√3 or c/(127·√12), where c = 4 bounds the ratio of the largest to the root

@@ -32,7 +32,7 @@ func TestRandomModels(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, m.Close())
 		}
-		assert.LessOrEqual(t, largestDifference(rows[0], rows[1]), 0x1p-16*largest(rows[1]), "%s, %s", s.Name, typ.Name)
+		assert.LessOrEqual(t, largestDifference(rows[0], rows[1], 0), 0x1p-16*largest(rows[1]), "%s, %s", s.Name, typ.Name)
 		assert.Positive(t, largest(rows[1]))
 	}
 }
@@ -41,8 +41,9 @@ func TestDifferences(t *testing.T) {
 	nan := float32(math.NaN())
 	a := [][]float32{{3, 4}, {0, -5}, {1, 0}}
 	assert.Equal(t, 5.0, largest(a))
-	assert.Equal(t, 2.0, largestDifference(a, [][]float32{{3, 4}, {0, -3}, {1, 1}}))
-	assert.True(t, math.IsNaN(largestDifference(a, [][]float32{{3, 4}, {0, nan}, {1, 0}})))
+	assert.Equal(t, 2.0, largestDifference(a, [][]float32{{3, 4}, {0, -3}, {1, 1}}, 0))
+	assert.Equal(t, 1.0, largestDifference(a, [][]float32{{3, 4}, {0, -3}, {1, 1}}, 1))
+	assert.True(t, math.IsNaN(largestDifference(a, [][]float32{{3, 4}, {0, nan}, {1, 0}}, 2)))
 	b := [][]float32{{3, 4}, {0, -3}, {9, 0}, {1, 1}}
 	assert.Equal(t, 0.4, rmsDifference(append(a, []float32{1, 0}), b), "of 0, 0.4, 1 and 8 the second")
 	assert.True(t, math.IsNaN(rmsDifference(a, [][]float32{{3, 4}, {0, -5}, {nan, 0}})))
