@@ -18,6 +18,7 @@ import (
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/bench"
 	"github.com/guardcpu/guardcpu/cmd/internal/demo"
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/simd"
@@ -88,7 +89,7 @@ Examples:
 			&cli.StringFlag{Name: "what", Usage: "`LIST` of what to measure: " + strings.Join(whats, ", "), Value: strings.Join(whats, ","), Destination: &o.what},
 			&cli.StringFlag{Name: "sets", Usage: "`NAMES` of kernel sets; best is the one other commands take (default: all this CPU runs)", Destination: &o.sets},
 			&cli.StringFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`LIST` of numbers of workers (default: 1 and every CPU)", Destination: &o.threads},
-			&cli.StringFlag{Name: "compute", Usage: "`LIST` of the number formats of products: f32, bf16 (as --compute of other commands: prompts and texts of quantised weights then take activations of 8 bits)", Value: "f32", Destination: &o.compute},
+			&cli.StringFlag{Name: "compute", Usage: "`LIST` of the number formats of products: f32, bf16, auto (as --compute of other commands: prompts and texts of quantised weights take activations of 8 bits, unless f32)", Value: "f32", Destination: &o.compute},
 			&cli.DurationFlag{Name: "time", Usage: "`DURATION` of each measurement", Value: 200 * time.Millisecond, Destination: &o.time, Validator: positiveDuration},
 			&cli.IntFlag{Name: "count", Usage: "measure everything `N` times, in turn", Value: 1, Destination: &o.count, Validator: atLeast(1)},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of the output: table or benchstat", Value: "table", Destination: &o.format, Validator: oneOf("table", "benchstat")},
@@ -188,8 +189,8 @@ func (o *benchOptions) setting() (*bench.Setting, error) {
 		s.Sets = simd.All()
 	}
 	for _, c := range words(o.compute) {
-		if c != "f32" && c != "bf16" {
-			return nil, usageError("--compute: %q is not known; there are f32, bf16", c)
+		if _, err := nn.ParseCompute(c); err != nil {
+			return nil, usageError("--compute: %v", trimPackage(err))
 		}
 		s.Compute = append(s.Compute, c)
 	}

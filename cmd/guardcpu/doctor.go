@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/simd"
 )
 
@@ -128,7 +129,7 @@ func examine() (*doctorReport, error) {
 
 // checkSet compares the products of a kernel set with those of the portable one, on
 // shapes with tails in every direction, in the three orientations that are used. An
-// element may differ by 32 roundings of the sum of its terms' magnitudes.
+// element may differ by 32 roundings of the sum of its terms' magnitudes. Then come the weight types.
 func checkSet(generic, k *simd.Kernels) (s setReport) {
 	s = setReport{Name: k.Name, OK: true}
 	defer func() {
@@ -182,7 +183,56 @@ func checkSet(generic, k *simd.Kernels) (s setReport) {
 			}
 		}
 	}
+	for _, t := range quant.Types {
+		if problem := checkType(generic, k, t, rng); problem != "" {
+			s.OK, s.Problem = false, problem
+		}
+	}
 	return s
+}
+
+// checkType compares what a kernel set does with weights of a type with what the portable one does: unpacking,
+// and products with 8-bit activations of one row, few and many. These are defined to the bit.
+func checkType(generic, k *simd.Kernels, t *quant.Type, rng *rand.Rand) string {
+	if t.Kernels == nil {
+		return ""
+	}
+	plain, fast := t.Kernels(generic), t.Kernels(k)
+	const n, cols = 19, 1024
+	w := t.Random(rng, n*cols/t.BlockLen)
+	differ := func(what string, want, got []float32) string {
+		for i := range want {
+			if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
+				return fmt.Sprintf("%s of %s: element %d is %g, want %g", what, t.Name, i, got[i], want[i])
+			}
+		}
+		return ""
+	}
+	want, got := make([]float32, n*cols), make([]float32, n*cols)
+	plain.Unpack(want, w)
+	fast.Unpack(got, w)
+	if problem := differ("unpacking", want, got); problem != "" || fast.DotInt8 == nil {
+		return problem
+	}
+	for _, rows := range []int{1, 5, 40} {
+		product := func(k *simd.Kernels, p *simd.Packed) []float32 {
+			rng := rand.New(rand.NewPCG(2, uint64(rows)))
+			x, v, y := new(simd.Int8), make([]float32, cols), make([]float32, rows*n)
+			x.Resize(rows, cols)
+			for i := range rows {
+				for j := range v {
+					v[j] = float32(rng.NormFloat64())
+				}
+				x.SetRow(k, i, v)
+			}
+			simd.MulInt8(nil, x, []simd.Product{{Y: y, LDY: n, N: n, Packed: p, Bytes: w}})
+			return y
+		}
+		if problem := differ(fmt.Sprintf("8-bit product (rows: %d)", rows), product(generic, plain), product(k, fast)); problem != "" {
+			return problem
+		}
+	}
+	return ""
 }
 
 func (r *doctorReport) print(w io.Writer) {

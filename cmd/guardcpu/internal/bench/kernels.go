@@ -19,7 +19,7 @@ import (
 type Setting struct {
 	Sets    []*simd.Kernels
 	Workers []int
-	Compute []string // of the matrix products: f32, bf16
+	Compute []string // of the matrix products: f32, bf16, auto
 	// Patient has the cases that a slow set takes seconds for, too.
 	Patient bool
 }
@@ -58,6 +58,15 @@ func operands(t *simd.Tile, steps int) (a, b []float32) {
 	return rows, panel
 }
 
+// numbers is what a format of --compute is with a set.
+func numbers(compute string, k *simd.Kernels) nn.Compute {
+	c, err := nn.ParseCompute(compute)
+	if err != nil {
+		panic(err) // the command has checked it
+	}
+	return c.On(k)
+}
+
 func peakName(what string, workers int) string { return what + "/" + strconv.Itoa(workers) }
 
 // Peaks measures what the machine can do at best: multiplications and additions by the
@@ -68,7 +77,7 @@ func (s *Setting) Peaks() []*Case {
 	s.each(func(k *simd.Kernels, workers int) {
 		for _, compute := range s.Compute {
 			tile := &k.Tile
-			if compute == "bf16" {
+			if numbers(compute, k) == nn.ComputeBF16 {
 				tile = &k.TileBF16
 			}
 			// As many steps as leave room for the rest in a small first-level cache.
@@ -140,7 +149,7 @@ func (s *Setting) Matmul(shapes []Product, typ *quant.Type) []*Case {
 				continue // the gradient of a weight is never packed
 			}
 			for _, compute := range s.Compute {
-				if compute != "f32" && typ.Name != "F32" {
+				if compute != "f32" && typ.Name != "F32" { // one number format of packed weights is enough
 					continue
 				}
 				keys := []Key{{"op", op}, {"shape", p.String()}, {"type", typ.Name}, {"compute", compute}}
@@ -173,7 +182,7 @@ func (s *Setting) Matmul(shapes []Product, typ *quant.Type) []*Case {
 func product(k *simd.Kernels, workers int, compute, op string, p Product, typ *quant.Type) (func() error, error) {
 	c := nn.NewCtx(k, workers)
 	gemm := k.Gemm
-	if compute == "bf16" {
+	if numbers(compute, k) == nn.ComputeBF16 {
 		gemm = k.GemmBF16
 	}
 	x, y := mat(p.T, p.K), mat(p.T, p.N)
