@@ -228,14 +228,16 @@ func (m *model) findLlama3(v []float32) map[string]any {
 	if len(v) < 1 {
 		return nil
 	}
-	factor := float64(slices.Max(v))
-	got := llama3(base, 2*len(v), factor, 1, 4, 8192)
-	for i := range got {
-		if !(math.Abs(float64(got[i]-v[i])) <= 1e-4*float64(v[i])) { // frequencies are powers in float32 there
-			return nil
+	for _, factor := range []float64{float64(slices.Max(v)), 8, 32} { // the slowest pairs are divided by it, if a head is wide enough
+		same := true
+		for i, x := range llama3(base, 2*len(v), factor, 1, 4, 8192) {
+			same = same && math.Abs(float64(x-v[i])) <= 1e-4*float64(v[i]) // frequencies are powers in float32 there
+		}
+		if same {
+			return map[string]any{"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 		}
 	}
-	return map[string]any{"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+	return nil
 }
 
 // outVocab is the tokenizer of a GGUF file.
@@ -403,6 +405,9 @@ func (v *outVocab) tokenizerJSON() (map[string]any, error) {
 		}
 		model["merges"], model["ignore_merges"] = merges, s.ignoreMerges
 		t["pre_tokenizer"] = s.json()
+		if slices.Contains(composed, v.pre) {
+			t["normalizer"] = m{"type": "NFC"}
+		}
 		t["decoder"] = m{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}
 		return t, nil
 	}

@@ -41,6 +41,10 @@ var splits = []split{
 // row has several.
 var usual = map[string]string{"phi2": "phi-2", "starcoder2": "starcoder", "stablelm": "stablelm2", "gptneox": "olmo"}
 
+// composed are the names whose tokenizers compose characters (NFC) before they cut words. llama.cpp
+// and guardcpu do not.
+var composed = []string{"qwen2", "deepseek-r1-qwen", "olmo"}
+
 // preStep is a pre-tokenizer of tokenizer.json.
 type preStep struct {
 	Type     string    `json:"type"`

@@ -194,14 +194,15 @@ func (v *vocabulary) readTokens(t *tokenizerJSON, n int) error {
 // pair reads a merge, which is "a b" or ["a", "b"].
 func pair(raw json.RawMessage) (a, b string, err error) {
 	var two []string
-	if json.Unmarshal(raw, &two) == nil && len(two) == 2 {
-		return two[0], two[1], nil
+	if len(raw) > 0 && raw[0] == '[' {
+		err = json.Unmarshal(raw, &two)
+	} else {
+		var s string
+		err = json.Unmarshal(raw, &s)
+		two = strings.Split(s, " ")
 	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err == nil {
-		if a, b, ok := strings.Cut(s, " "); ok && a != "" && b != "" && !strings.Contains(b, " ") {
-			return a, b, nil
-		}
+	if err == nil && len(two) == 2 && two[0] != "" && two[1] != "" {
+		return two[0], two[1], nil
 	}
 	return "", "", fmt.Errorf("%s is no merge of two tokens", quote(string(raw)))
 }
