@@ -101,7 +101,7 @@ func (s *Session) generate(ctx context.Context, feeds []Feed, prompts, out [][]i
 			}
 			penalize(row, prompts[f.Seq], out[f.Seq], o)
 			id := chooser.pick(row, o, uint64(first+f.Seq), uint64(len(out[f.Seq])))
-			if !o.IgnoreEOS && m.Tokenizer.IsEOG(id) {
+			if !o.IgnoreEOS && m.Tokenizer != nil && m.Tokenizer.IsEOG(id) {
 				continue
 			}
 			out[f.Seq] = append(out[f.Seq], id)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type Options struct {
 type Model struct {
 	File      *gguf.File
 	Config    Config
-	Tokenizer *tokenizer.Tokenizer
+	Tokenizer *tokenizer.Tokenizer // nil if the file has no vocabulary
 	Ctx       *nn.Ctx
 
 	w      weights
@@ -64,7 +65,7 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 		return nil, err
 	}
 	tok, err := tokenizer.FromGGUF(f)
-	if err != nil {
+	if err != nil && !errors.Is(err, tokenizer.ErrNoVocab) {
 		return nil, err
 	}
 	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: nn.NewCtx(k, o.Threads)}
@@ -72,8 +73,8 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 	if err := m.bind(); err != nil {
 		return nil, err
 	}
-	if n := tok.Size(); n > m.Config.NVocab {
-		return nil, fmt.Errorf("engine: %s: the vocabulary has %d tokens, token_embd.weight has rows for %d", f.Name, n, m.Config.NVocab)
+	if tok != nil && tok.Size() > m.Config.NVocab {
+		return nil, fmt.Errorf("engine: %s: the vocabulary has %d tokens, token_embd.weight has rows for %d", f.Name, tok.Size(), m.Config.NVocab)
 	}
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,7 @@ func TestReferenceModels(t *testing.T) {
 	const tol = 1e-4
 	for _, name := range []string{
 		"stories260K-f32", "stories260K-q8_0", "stories260K-q4_0", "tinystories656K-q8_0", "tinystories656K-q4_0",
+		"cappgpt236K-f32", "gptnanosort85K-f32",
 	} {
 		for _, k := range simd.All() {
 			t.Run(name+"/"+k.Name, func(t *testing.T) {
@@ -67,6 +69,22 @@ func TestReferenceModels(t *testing.T) {
 			})
 		}
 	}
+}
+
+// gpt-nano-sort sorts any six of its three tokens.
+func TestAllSorts(t *testing.T) {
+	m := open(t, enginetest.Shared(t, "models", "gptnanosort85K-f32.gguf"))
+	assert.Nil(t, m.Tokenizer)
+	var prompts, want [][]int32
+	for n := range int32(729) {
+		ids := []int32{n % 3, n / 3 % 3, n / 9 % 3, n / 27 % 3, n / 81 % 3, n / 243}
+		prompts, want = append(prompts, ids), append(want, slices.Sorted(slices.Values(ids)))
+	}
+	got, err := m.Generate(context.Background(), prompts, engine.GenOptions{MaxTokens: 6}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	_, err = m.Generate(context.Background(), prompts[:1], engine.GenOptions{MaxTokens: 7}, nil)
+	assert.ErrorContains(t, err, "12 tokens, gpt2 has learnt 11 positions")
 }
 
 func readReference(t *testing.T, name string) *refFile {
@@ -141,8 +159,10 @@ func largest(x []float32) int {
 }
 
 func checkGenerate(t *testing.T, m *engine.Model, r refResult, tol float64) {
-	ids := m.Tokenizer.Encode(r.Prompt, tokenizer.EncodeOptions{Special: true})
-	require.Equal(t, r.PromptIDs, ids)
+	ids := r.PromptIDs
+	if m.Tokenizer != nil {
+		require.Equal(t, ids, m.Tokenizer.Encode(r.Prompt, tokenizer.EncodeOptions{Special: true, ParseSpecial: true}))
+	}
 	logits, err := m.NewSession(1).Feed([]engine.Feed{{Seq: 0, IDs: ids}})
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Top5F64)
@@ -152,7 +172,7 @@ func checkGenerate(t *testing.T, m *engine.Model, r refResult, tol float64) {
 	if strings.HasSuffix(m.File.Name, "f32.gguf") { // llama.cpp's own logits are float32 there, printed to 1e-5
 		require.Len(t, r.Logits, m.Config.NVocab)
 		for id, want := range r.Logits {
-			assert.InDelta(t, want, logits.Row(0)[id], tol, "logit of token %d after %q", id, r.Prompt)
+			assert.InDelta(t, want, logits.Row(0)[id], tol+gelu(m), "logit of token %d after %q", id, r.Prompt)
 		}
 	}
 	want := r.GeneratedIDs
@@ -160,12 +180,21 @@ func checkGenerate(t *testing.T, m *engine.Model, r refResult, tol float64) {
 		want = r.GeneratedIDs64
 	}
 	require.NotEmpty(t, want)
-	got, err := m.Generate(context.Background(), [][]int32{ids}, engine.GenOptions{MaxTokens: len(want)}, nil)
+	got, err := m.Generate(context.Background(), [][]int32{ids}, engine.GenOptions{MaxTokens: len(want), IgnoreEOS: true}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, want, got[0], "greedy continuation of %q", r.Prompt)
-	if r.GeneratedIDs64 == nil {
+	if r.GeneratedIDs64 == nil && m.Tokenizer != nil {
 		assert.Equal(t, r.GeneratedText, detokenized(m, got[0]))
 	}
+}
+
+// gelu is how far llama.cpp's logits and NLLs are off where it looks the activation up in a table of
+// float16 (up to 2e-3, shared/models/README.md).
+func gelu(m *engine.Model) float64 {
+	if m.Config.FFN == nn.FFNGELU {
+		return 2e-3
+	}
+	return 0
 }
 
 // detokenized is the text of a continuation, whose first space belongs to it.
@@ -178,9 +207,11 @@ func detokenized(m *engine.Model, ids []int32) string {
 }
 
 func checkNLL(t *testing.T, m *engine.Model, r refResult, tol float64) {
-	require.Greater(t, len(r.TokenIDs), 10)
+	require.GreaterOrEqual(t, len(r.TokenIDs), 10)
 	require.Len(t, r.NLL, len(r.TokenIDs)-1)
-	assert.Equal(t, r.TokenIDs, m.Tokenizer.Encode(r.Text, tokenizer.EncodeOptions{Special: true}))
+	if r.Text != "" {
+		assert.Equal(t, r.TokenIDs, m.Tokenizer.Encode(r.Text, tokenizer.EncodeOptions{Special: true}))
+	}
 	s := engine.Sample{IDs: r.TokenIDs, Mask: make([]bool, len(r.TokenIDs))}
 	for i := range s.Mask {
 		s.Mask[i] = true
@@ -189,7 +220,7 @@ func checkNLL(t *testing.T, m *engine.Model, r refResult, tol float64) {
 	tr.Forward([]engine.Sample{s})
 	targets := tr.Targets()
 	rows, f := tr.CrossEntropy(targets, make([]float32, len(targets)))
-	each := tol // llama.cpp's single tokens: float32, or with activations rounded to 8 bits
+	each := tol + gelu(m) // llama.cpp's single tokens: float32, or with activations rounded to 8 bits
 	if !strings.HasSuffix(m.File.Name, "f32.gguf") {
 		each = 0.2
 	}

@@ -50,6 +50,9 @@ func (o *options) givenModel(ctx context.Context, program, path string) (bad int
 	if err != nil {
 		return 0, err
 	}
+	if m.Tokenizer == nil {
+		return 0, fmt.Errorf("%s has no vocabulary for prompts", path)
+	}
 	t, err := open(ctx, program, o.lib, path)
 	if err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/tokenizer"
 	"github.com/guardcpu/guardcpu/gguf"
 	"github.com/guardcpu/guardcpu/simd"
 )
@@ -108,7 +109,7 @@ func openGGUF(path string) (*gguf.File, error) {
 	return f, nil
 }
 
-// loadModel makes a model of an open file, to compute with.
+// loadModel makes a model of an open file, to compute with; it has a vocabulary.
 func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 	k, err := simd.Select()
 	if err != nil {
@@ -119,6 +120,10 @@ func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 		return nil, usageError("--compute: %v", err)
 	}
 	m, err := engine.Load(f, engine.Options{Threads: how.threads, Kernels: k, Compute: compute})
+	if err == nil && m.Tokenizer == nil {
+		m.Close()
+		_, err = tokenizer.FromGGUF(f)
+	}
 	if err != nil {
 		return nil, modelError(err, "")
 	}
