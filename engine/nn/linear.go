@@ -111,7 +111,7 @@ func mostFew(k *simd.Packed) int {
 		return fewRows
 	case k.DotRows != nil:
 		return fewPacked
-	case k.DotInt8 == nil:
+	case k.DotInt8 == nil || k.BlockLen > simd.Int8Len: // not Q8_0 and Q4_0, which keep the bits they had
 		return fewUnpacked
 	}
 	return 0
