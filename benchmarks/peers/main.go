@@ -53,7 +53,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.suites, "suite", "matmul,train,llama", "`suites` to run")
 	flag.StringVar(&o.shapes, "shapes", "15m,110m,1.1b", "`models` of llama and train (PyTorch: up to 110m)")
-	flag.StringVar(&o.types, "types", "F32,F16,BF16,Q8_0,Q4_0", "weight `types` of llama")
+	flag.StringVar(&o.types, "types", "F32,F16,BF16,Q8_0,Q4_0", "weight `types` of llama, any that bench --type has")
 	flag.StringVar(&o.llamaBench, "llama-bench", "", "`path` of a llama-bench to compare with")
 	flag.StringVar(&o.llamaLib, "llama-lib", "", "`folder` of llama.cpp's shared libraries, such as bins/linux-x64 of npm's @node-llama-cpp/linux-x64")
 	flag.StringVar(&o.python, "python", "/usr/bin/python3", "`path` of a Python with PyTorch")
