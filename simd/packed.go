@@ -191,8 +191,15 @@ func (t *tasks) one(task int) {
 	t.do(&t.ps[i], task-first)
 }
 
-// fewRows returns how many rows of weights a task of few rows takes.
-func fewRows(rows, cols int) int { return max(8, fewTask/max(1, rows*cols)&^7) }
+// fewRows returns how many rows of weights a task of few rows takes: whole groups of
+// eight, but for rows so long that fewer are work enough for one call.
+func fewRows(rows, cols int) int {
+	n := max(1, fewTask/max(1, rows*cols))
+	if n < 8 {
+		return n
+	}
+	return n &^ 7
+}
 
 // few are the products of few rows of numbers.
 type few struct {
