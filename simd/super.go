@@ -110,6 +110,6 @@ func (t *superType) packed(unpack func(y []float32, block []byte)) Packed {
 	return p
 }
 
-// quarters returns the two-bit integer i of 256: those of weights i, i+32, i+64 and i+96 of a half
+// quarter returns the two-bit integer i of 256: those of weights i, i+32, i+64 and i+96 of a half
 // block are the bits of a byte, from the lowest.
 func quarter(b []byte, i int) byte { return b[i/128*32+i%32] >> (i / 32 % 4 * 2) & 3 }

@@ -325,7 +325,7 @@ func (g *gen) halves8(w rowsOf, disp int) reg.VecVirtual {
 	return y
 }
 
-// sums returns the integer sums of 32 columns of eight rows, in 16 bits, two a row, for the first
+// sumsOf returns the integer sums of 32 columns of eight rows, in 16 bits, two a row, for the first
 // and the second half, or for both together if sums allows that; with sums 1 they are of 32 bits.
 func (t *superType) sumsOf(g *gen, w rowsOf, q reg.Register, c int) (a, b reg.VecVirtual) {
 	add := g.VPADDW
