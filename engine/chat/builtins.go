@@ -22,9 +22,9 @@ var globals = map[string]func(r *run, a arguments) any{
 		return nil
 	},
 	"strftime_now": func(r *run, a arguments) any {
-		text := strftime(r.now(), r.wantString(a.get(0, "format", nil), "strftime_now"))
-		r.pay(len(text))
-		return text
+		format := r.wantString(a.get(0, "format", nil), "strftime_now")
+		r.pay(5 * len(format)) // %A is Wednesday at most
+		return strftime(r.now(), format)
 	},
 }
 
@@ -325,6 +325,7 @@ func (r *run) path(v, name any) any {
 	if !ok {
 		return r.item(v, name)
 	}
+	r.work(nodeWork + 2*len(s))
 	for part := range strings.SplitSeq(s, ".") {
 		if n, err := strconv.ParseInt(part, 10, 64); err == nil {
 			v = r.item(v, n)
@@ -452,8 +453,10 @@ func indent(r *run, v any, a arguments) any {
 		prefix = r.repeat(" ", int64(r.wantInt(w, "indent"))).(string)
 	}
 	blank := truth(a.get(2, "blank", false))
+	text := r.text(v)
+	r.payValues(strings.Count(text, "\n") + 1)
 	var b strings.Builder
-	for i, line := range strings.Split(r.text(v), "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		if i > 0 {
 			line = "\n" + line
 		}

@@ -178,6 +178,9 @@ func (l *lexer) inside(open string) error {
 			for n < len(rest) && (isNameByte(rest[n]) || rest[n] >= '0' && rest[n] <= '9') {
 				n++
 			}
+			if n > maxName {
+				return fmt.Errorf("a name has %d bytes, want at most %d", n, maxName)
+			}
 			l.emit(kindName, rest[:n])
 			l.skip(n)
 		default:

@@ -10,6 +10,7 @@ import (
 const (
 	maxSource  = 1 << 20 // bytes of a template; the longest in use have 2^15
 	maxNesting = 200     // brackets and blocks inside of each other
+	maxName    = 200     // bytes of a name, which looking it up reads
 )
 
 // parser makes statements of tokens.
@@ -747,8 +748,11 @@ func (p *parser) mapping() (expr, error) {
 
 // key refuses what cannot be a key of a mapping.
 func (r *run) key(v any) any {
-	switch v.(type) {
-	case nil, bool, int64, float64, string:
+	switch v := v.(type) {
+	case string:
+		r.work(len(v))
+		return v
+	case nil, bool, int64, float64:
 		return v
 	}
 	r.fail("%s cannot be the key of a mapping", typeName(v))

@@ -13,6 +13,7 @@ const (
 	mostBytes = 1 << 25 // made while rendering, besides 32 for each byte of the input
 	nodeWork  = 32
 	turnWork  = 512
+	mostError = 300 // bytes of a message, which a template can have written
 )
 
 // run is one rendering: where it is, and what it may still take.
@@ -30,7 +31,11 @@ type failure struct{ err error }
 
 // fail ends the rendering.
 func (r *run) fail(format string, args ...any) {
-	panic(failure{fmt.Errorf("line %d: "+format, append([]any{r.line}, args...)...)})
+	text := fmt.Sprintf(format, args...)
+	if len(text) > mostError {
+		text = strings.ToValidUTF8(text[:mostError], "") + "…"
+	}
+	panic(failure{fmt.Errorf("line %d: %s", r.line, text)})
 }
 
 // enter and leave stand around what can be inside of itself.
@@ -311,8 +316,10 @@ func (r *run) item(v, key any) any {
 	case undefined:
 		r.fail("%s is undefined, it has no elements", v.name)
 	case *dict:
-		switch key.(type) {
-		case nil, bool, int64, float64, string:
+		switch key := key.(type) {
+		case string:
+			r.work(len(key))
+		case nil, bool, int64, float64:
 		default:
 			return undefined{"the element"}
 		}
@@ -332,6 +339,7 @@ func (r *run) item(v, key any) any {
 		}
 	}
 	if name, ok := key.(string); ok {
+		r.work(len(name))
 		return r.attribute(v, name)
 	}
 	return undefined{"the element"}
