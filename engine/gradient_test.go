@@ -62,7 +62,11 @@ func reference[N ref.Number](m *engine.Model, v values[N]) *ref.Model[N] {
 		if r == nil {
 			return nil
 		}
-		return &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale, Scale: r.Scale}
+		out := &ref.Rope{Dim: r.Dim, Neox: r.Neox, Base: r.Base, FreqScale: r.FreqScale, Scale: r.Scale}
+		for _, f := range r.Factors {
+			out.Factors = append(out.Factors, float64(f))
+		}
+		return out
 	}
 	width := c.DHead
 	if c.QKNorm == nn.QKNormRow {

@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
@@ -18,6 +20,15 @@ import (
 )
 
 var tinyArchs = tiny.Names()
+
+// With -short, as under the race detector, four that have all kinds of layers are enough.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		tinyArchs = []string{"llama", "phi2", "mixtral", "gemma3"}
+	}
+	os.Exit(m.Run())
+}
 
 // gradients runs one weighted cross-entropy over the samples and returns the whole gradient.
 func gradients(m *engine.Model, samples []engine.Sample, coef func(i int) float32, set func(*engine.Trace)) (*engine.Grads, []float64) {

@@ -28,6 +28,8 @@ func generateCommand(e *env) *cli.Command {
 keys say so, EOS never. --temp 0 always takes the likeliest token. A text ends in front of the
 first --stop.
 
+A model without a vocabulary takes --prompt-ids; the text is then that of the ids.
+
 With --json it prints {"prompt_ids":[…],"ids":[…],"text":"…"} on one line. The text is what
 the new tokens add to the prompt.
 
@@ -74,7 +76,11 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			m, err := loadModel(f, how)
+			load := loadModel
+			if cmd.IsSet("prompt-ids") && len(stops) == 0 {
+				load = loadIDsModel
+			}
+			m, err := load(f, how)
 			if err != nil {
 				return err
 			}

@@ -109,8 +109,18 @@ func openGGUF(path string) (*gguf.File, error) {
 	return f, nil
 }
 
-// loadModel makes a model of an open file, to compute with; it has a vocabulary.
+// loadModel opens the model of a file that has a vocabulary.
 func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
+	m, err := loadIDsModel(f, how)
+	if err == nil && m.Tokenizer == nil {
+		_, err := tokenizer.FromGGUF(f)
+		return nil, modelError(err, "")
+	}
+	return m, err
+}
+
+// loadIDsModel opens the model of a file for a use that needs no vocabulary.
+func loadIDsModel(f *gguf.File, how computing) (*engine.Model, error) {
 	k, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}
@@ -120,10 +130,6 @@ func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 		return nil, usageError("--compute: %v", err)
 	}
 	m, err := engine.Load(f, engine.Options{Threads: how.threads, Kernels: k, Compute: compute})
-	if err == nil && m.Tokenizer == nil {
-		m.Close()
-		_, err = tokenizer.FromGGUF(f)
-	}
 	if err != nil {
 		return nil, modelError(err, "")
 	}

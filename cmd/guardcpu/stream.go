@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -69,8 +70,11 @@ func unsure(text string, stops []string) int {
 	return most
 }
 
-// continuation is what the new tokens add to the text of the prompt.
+// continuation is what the new tokens add to the text of the prompt; their ids, without a vocabulary.
 func continuation(t *tokenizer.Tokenizer, prompt, ids []int32) string {
+	if t == nil {
+		return strings.Trim(fmt.Sprint(ids), "[]")
+	}
 	all := append(append([]int32{}, prompt...), ids...)
 	return t.Decode(all)[len(t.Decode(prompt)):]
 }
