@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Small random checkpoints and the logits that plain PyTorch computes from them.
 
-Each model is written down as modeling_<type>.py of the Transformers library (4.46) has it, on the
+Each model is written down as modeling_<type>.py of the Transformers library (4.46 to 4.57) has it, on the
 names and layouts of the checkpoint; nothing of GGUF is in here. It needs PyTorch (made with 1.13)
-and writes <type>/{config.json,tokenizer.json,model.safetensors,logits.json} beside itself.
+and writes <folder>/{config.json,tokenizer.json,model.safetensors,logits.json} beside itself.
 """
 import json, math, os, struct
 import torch
@@ -60,11 +60,16 @@ def llama3(freq, factor=8.0, low=1.0, high=4.0, old=16):
     return torch.where(wave > old / low, freq / factor, torch.where(wave < old / high, freq, mid))
 
 
-def attend(q, k, v, scale=None):  # [heads, T, E]
+def softcap(x, cap):
+    return cap * torch.tanh(x / cap) if cap else x
+
+
+def attend(q, k, v, scale=None, window=len(IDS), cap=None):  # [heads, T, E]
     n = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)
-    s = q @ k.transpose(1, 2) * (scale or q.shape[-1] ** -0.5)
-    s = s.masked_fill(torch.ones(s.shape[1:]).triu(1).bool(), -math.inf).softmax(-1)
+    s = softcap(q @ k.transpose(1, 2) * (scale or q.shape[-1] ** -0.5), cap)
+    one = torch.ones(s.shape[1:])
+    s = s.masked_fill((one.triu(1) + one.tril(-window)).bool(), -math.inf).softmax(-1)
     return (s @ v).transpose(0, 1).flatten(1)
 
 
@@ -161,9 +166,111 @@ def phi(w, c):
     return linear(w, layer_norm(w, x, "model.final_layernorm"), "lm_head", V)
 
 
+def project(w, h, a, n, E, bias=False):
+    """q, k and v of n = (query, key and value) heads of E numbers."""
+    y = [h @ w(f"{a}{x}_proj.weight", m * E, D).T + (w(f"{a}{x}_proj.bias", m * E) if bias else 0) for x, m in zip("qkv", n)]
+    return [heads(x, m) for x, m in zip(y, n)]
+
+
+def gated(w, h, m, act, n=FF):
+    return (act(h @ w(m + "gate_proj.weight", n, D).T) * (h @ w(m + "up_proj.weight", n, D).T)) @ w(m + "down_proj.weight", D, n).T
+
+
+def gemma23(w, c):
+    """gemma2, whose blocks 0, 2, … attend inside the window, and gemma3, whose blocks but for each sixth do."""
+    third, eps = c["model_type"] == "gemma3_text", c["rms_norm_eps"]
+    H, K, E = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+    norm = lambda x, name: rms(x, 1 + w(name, x.shape[-1]), eps)
+    x = w("model.embed_tokens.weight", V, D)[IDS] * D ** 0.5
+    for l in range(c["num_hidden_layers"]):
+        p = f"model.layers.{l}."
+        local = (l + 1) % c["sliding_window_pattern"] != 0 if third else l % 2 == 0
+        base, factor = (c["rope_local_base_freq"], 1) if third and local else (c["rope_theta"], c["rope_scaling"]["factor"] if third else 1)
+        q, k, v = project(w, norm(x, p + "input_layernorm.weight"), p + "self_attn.", (H, K, K), E)
+        if third:
+            q, k = norm(q, p + "self_attn.q_norm.weight"), norm(k, p + "self_attn.k_norm.weight")
+        q, k = (rope(y, E, base, lambda f: f / factor) for y in (q, k))
+        h = attend(q, k, v, c["query_pre_attn_scalar"] ** -0.5, c["sliding_window"] if local else len(IDS), c["attn_logit_softcapping"])
+        x = x + norm(h @ w(p + "self_attn.o_proj.weight", D, H * E).T, p + "post_attention_layernorm.weight")
+        h = gated(w, norm(x, p + "pre_feedforward_layernorm.weight"), p + "mlp.", gelu)
+        x = x + norm(h, p + "post_feedforward_layernorm.weight")
+    return softcap(norm(x, "model.norm.weight") @ w("model.embed_tokens.weight").T, c["final_logit_softcapping"])
+
+
+def qwen3_moe(w, c):
+    H, K, E, N = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"], c["num_experts"]
+    norm = lambda x, name: rms(x, w(name, x.shape[-1]))
+    x = w("model.embed_tokens.weight", V, D)[IDS]
+    for l in range(L):
+        p = f"model.layers.{l}."
+        q, k, v = project(w, norm(x, p + "input_layernorm.weight"), p + "self_attn.", (H, K, K), E)
+        q, k = norm(q, p + "self_attn.q_norm.weight"), norm(k, p + "self_attn.k_norm.weight")
+        x = x + attend(rope(q, E, c["rope_theta"]), rope(k, E, c["rope_theta"]), v) @ w(p + "self_attn.o_proj.weight", D, H * E).T
+        h = norm(x, p + "post_attention_layernorm.weight")
+        prob, best = (h @ w(p + "mlp.gate.weight", N, D).T).softmax(-1).topk(c["num_experts_per_tok"], -1)
+        if c["norm_topk_prob"]:
+            prob = prob / prob.sum(-1, keepdim=True)
+        for e in range(N):
+            x = x + gated(w, h, f"{p}mlp.experts.{e}.", F.silu, c["moe_intermediate_size"]) * (prob * (best == e)).sum(-1, keepdim=True)
+    return norm(x, "model.norm.weight") @ w("lm_head.weight", V, D).T
+
+
+def phi3(w, c):
+    """With longrope, a text within the original context has the short factors."""
+    H, K = c["num_attention_heads"], c["num_key_value_heads"]
+    E = D // H
+    dims, r, old = int(E * c.get("partial_rotary_factor", 1)), c.get("rope_scaling"), c["original_max_position_embeddings"]
+    scale = math.sqrt(1 + math.log(c["max_position_embeddings"] / old) / math.log(old)) if r else 1
+    turn = lambda x: torch.cat([rope(x, dims, freqs=lambda f: f / (torch.tensor(r["short_factor"]).double() if r else 1))[..., :dims] * scale, x[..., dims:]], -1)
+    x = w("model.embed_tokens.weight", V, D)[IDS]
+    for l in range(L):
+        p = f"model.layers.{l}."
+        h = rms(x, w(p + "input_layernorm.weight", D)) @ w(p + "self_attn.qkv_proj.weight", (H + 2 * K) * E, D).T
+        q, k, v = h.split([H * E, K * E, K * E], -1)
+        x = x + attend(turn(heads(q, H)), turn(heads(k, K)), heads(v, K)) @ w(p + "self_attn.o_proj.weight", D, H * E).T
+        gate, up = (rms(x, w(p + "post_attention_layernorm.weight", D)) @ w(p + "mlp.gate_up_proj.weight", 2 * FF, D).T).chunk(2, -1)
+        x = x + (up * F.silu(gate)) @ w(p + "mlp.down_proj.weight", D, FF).T
+    return rms(x, w("model.norm.weight", D)) @ w("lm_head.weight", V, D).T
+
+
+def stablelm(w, c):
+    H, K = c["num_attention_heads"], c["num_key_value_heads"]
+    E = D // H
+    dims = int(E * c["partial_rotary_factor"])
+    per_head = lambda x, name: torch.stack([F.layer_norm(y, (E,), w(f"{name}.norms.{i}.weight", E), None, c["layer_norm_eps"]) for i, y in enumerate(x)])
+    x = w("model.embed_tokens.weight", V, D)[IDS]
+    for l in range(L):
+        p = f"model.layers.{l}."
+        h = layer_norm(w, x, p + "input_layernorm")
+        q, k, v = project(w, h, p + "self_attn.", (H, K, K), E, c["use_qkv_bias"])
+        if c["qk_layernorm"]:
+            q, k = per_head(q, p + "self_attn.q_layernorm"), per_head(k, p + "self_attn.k_layernorm")
+        a = attend(rope(q, dims), rope(k, dims), v) @ w(p + "self_attn.o_proj.weight", D, D).T
+        if not c["use_parallel_residual"]:
+            h = layer_norm(w, x + a, p + "post_attention_layernorm")
+        x = x + a + gated(w, h, p + "mlp.", F.silu)
+    return layer_norm(w, x, "model.norm") @ w("lm_head.weight", V, D).T
+
+
+def starcoder2(w, c):
+    H, K = c["num_attention_heads"], c["num_key_value_heads"]
+    E = D // H
+    x = w("model.embed_tokens.weight", V, D)[IDS]
+    for l in range(L):
+        p = f"model.layers.{l}."
+        q, k, v = project(w, layer_norm(w, x, p + "input_layernorm"), p + "self_attn.", (H, K, K), E, True)
+        x = x + linear(w, attend(rope(q, E, c["rope_theta"]), rope(k, E, c["rope_theta"]), v), p + "self_attn.o_proj", D)
+        x = x + linear(w, gelu(linear(w, layer_norm(w, x, p + "post_attention_layernorm"), p + "mlp.c_fc", FF)), p + "mlp.c_proj", D)
+    return layer_norm(w, x, "model.norm") @ w("model.embed_tokens.weight").T
+
+
 BASE = dict(hidden_size=D, num_hidden_layers=L, intermediate_size=FF, num_attention_heads=4, num_key_value_heads=2, vocab_size=V,
             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0, hidden_act="silu", tie_word_embeddings=False)
 NORM = dict(hidden_size=D, num_hidden_layers=L, num_attention_heads=2, vocab_size=V, max_position_embeddings=64, layer_norm_eps=1e-5, tie_word_embeddings=False)
+GEMMA = dict(hidden_size=D, num_hidden_layers=L, intermediate_size=FF, num_attention_heads=4, num_key_value_heads=2, vocab_size=V, head_dim=6,
+             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=1e4, hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=6,
+             sliding_window=4, tie_word_embeddings=True)
+STABLE = dict(NORM, model_type="stablelm", num_attention_heads=4, num_key_value_heads=2, intermediate_size=FF, partial_rotary_factor=0.5, rope_theta=1e4, hidden_act="silu")
 MODELS = [
     ("LlamaForCausalLM", llama_like, dict(BASE, model_type="llama", rope_scaling=dict(
         rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16))),
@@ -176,15 +283,27 @@ MODELS = [
                                    layer_norm_epsilon=1e-5, activation_function="gelu_new")),
     ("GPTNeoXForCausalLM", gpt_neox, dict(NORM, model_type="gpt_neox", intermediate_size=FF, rotary_pct=0.25, hidden_act="gelu_new", use_parallel_residual=True)),
     ("PhiForCausalLM", phi, dict(NORM, model_type="phi", intermediate_size=4 * D, partial_rotary_factor=0.5, hidden_act="gelu_new")),
+    ("Gemma3ForCausalLM", gemma23, dict(GEMMA, model_type="gemma3_text", num_hidden_layers=7, rms_norm_eps=1e-3, rope_theta=1e6, rope_local_base_freq=1e4,
+        rope_scaling=dict(rope_type="linear", factor=8.0), sliding_window_pattern=6, attn_logit_softcapping=None, final_logit_softcapping=None)),
+    ("Gemma2ForCausalLM", gemma23, dict(GEMMA, model_type="gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=5.0)),
+    ("Qwen3MoeForCausalLM", qwen3_moe, dict(BASE, model_type="qwen3_moe", head_dim=6, rope_theta=1e6, num_experts=5, num_experts_per_tok=2,
+        moe_intermediate_size=8, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])),
+    ("Phi3ForCausalLM", phi3, dict(BASE, model_type="phi3", original_max_position_embeddings=64, sliding_window=2047)),
+    ("Phi3ForCausalLM", phi3, dict(BASE, model_type="phi3", num_attention_heads=2, original_max_position_embeddings=16, partial_rotary_factor=0.75,
+        rope_scaling=dict(type="longrope", short_factor=[1.0, 1.5, 2.5], long_factor=[1.0, 4.0, 9.0])), "phi3_longrope"),
+    ("StableLmForCausalLM", stablelm, dict(STABLE, use_parallel_residual=False, qk_layernorm=False, use_qkv_bias=True)),
+    ("StableLmForCausalLM", stablelm, dict(STABLE, use_parallel_residual=True, qk_layernorm=True, use_qkv_bias=False), "stablelm_parallel"),
+    ("Starcoder2ForCausalLM", starcoder2, dict(NORM, model_type="starcoder2", num_attention_heads=4, num_key_value_heads=2, intermediate_size=FF, rope_theta=1e5,
+        norm_epsilon=1e-5, hidden_act="gelu_pytorch_tanh", use_bias=True, tie_word_embeddings=True)),
 ]
 
-for seed, (name, forward, config) in enumerate(MODELS):
+for seed, (name, forward, config, *folder) in enumerate(MODELS):
     torch.manual_seed(seed)
     w = Weights()
     w.dtype = torch.bfloat16 if seed % 2 else torch.float32
-    w.gemma = config["model_type"] == "gemma"
+    w.gemma = config["model_type"].startswith("gemma")
     logits = forward(w, config)
-    out = os.path.join(os.path.dirname(os.path.abspath(__file__)), config["model_type"])
+    out = os.path.join(os.path.dirname(os.path.abspath(__file__)), *(folder or [config["model_type"]]))
     os.makedirs(out, exist_ok=True)
     save(os.path.join(out, "model.safetensors"), w)
     vocab = {chr(97 + i): i for i in range(V)}
