@@ -357,13 +357,16 @@ func (m *model) tokenizerConfig(v *outVocab) map[string]any {
 	return c
 }
 
-// sentencePieces makes tokenizer.model.
+// sentencePieces makes tokenizer.model; blanks of user-defined tokens become ▁ again.
 func (v *outVocab) sentencePieces() *sentencePiece {
 	m := &sentencePiece{prefix: !v.noPrefix}
 	for id, text := range v.tokens {
 		typ := v.types[id]
 		if typ < typeNormal || typ > typeByte {
 			typ = typeNormal
+		}
+		if typ == typeUserDefined {
+			text = strings.ReplaceAll(text, " ", "▁")
 		}
 		m.pieces = append(m.pieces, piece{text, v.scores[id], typ})
 	}

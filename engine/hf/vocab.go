@@ -230,7 +230,8 @@ func (v *vocabulary) bpe(t *tokenizerJSON, arch string, n int) (err error) {
 	return nil
 }
 
-// sentencePiece takes a tokenizer.model.
+// sentencePiece takes a tokenizer.model. Its user-defined tokens are looked for where blanks have become ▁,
+// those of a GGUF file before that.
 func (v *vocabulary) sentencePiece(data []byte, n int) error {
 	m, err := parseSentencePiece(data)
 	if err != nil {
@@ -242,7 +243,11 @@ func (v *vocabulary) sentencePiece(data []byte, n int) error {
 	}
 	v.scores = make([]float32, n)
 	for id, p := range m.pieces {
-		if err := v.set(id, p.text, p.typ, n); err != nil {
+		text := p.text
+		if p.typ == typeUserDefined {
+			text = strings.ReplaceAll(text, "▁", " ")
+		}
+		if err := v.set(id, text, p.typ, n); err != nil {
 			return err
 		}
 		v.scores[id] = p.score
