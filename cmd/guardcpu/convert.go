@@ -120,7 +120,11 @@ func (e *env) importHF(ctx context.Context, dir, out string, o hf.ImportOptions,
 		return nil, convertError(err)
 	}
 	defer c.Close()
-	if err := checkSplitOutput(out, force, split); err != nil {
+	inputs, err := checkpointFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSplitOutput(out, force, split, inputs...); err != nil {
 		return nil, err
 	}
 	if free, ok := rundir.FreeSpace(filepath.Dir(out)); ok && free < c.Bytes()/4 {
@@ -151,6 +155,21 @@ func (e *env) importHF(ctx context.Context, dir, out string, o hf.ImportOptions,
 	res := &convertResult{Out: paths[0], Arch: c.Arch(), BytesBefore: c.Bytes()}
 	res.Bytes, err = readBack(paths)
 	return res, err
+}
+
+// checkpointFiles returns what an output must not replace: the files of dir, but for GGUF files,
+// which may have been made of it before.
+func checkpointFiles(dir string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, ioError(fmt.Errorf("%s: %w", dir, pathCause(err)), "")
+	}
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".gguf" {
+			paths = append(paths, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return paths, nil
 }
 
 func (e *env) exportHF(ctx context.Context, in, dir string, o hf.ExportOptions, force bool, threads int) (*convertResult, error) {
