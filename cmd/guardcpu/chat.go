@@ -278,6 +278,24 @@ func (c *conversation) interruptible(ctx context.Context) (context.Context, func
 	}
 }
 
+// mostLine bounds a message that is a line, in bytes.
+const mostLine = 16 << 20
+
+// readLine is in.ReadString('\n') for lines of bounded length.
+func readLine(in *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > mostLine:
+			return "", fmt.Errorf("a line is longer than %s", bytesText(mostLine))
+		case err != bufio.ErrBufferFull:
+			return string(line), err
+		}
+	}
+}
+
 // talk answers every line of standard input. At a terminal a line that cannot be answered does not end it.
 func (c *conversation) talk(ctx context.Context, terminal bool) error {
 	lines, failed := make(chan string), make(chan error, 1)
@@ -286,7 +304,7 @@ func (c *conversation) talk(ctx context.Context, terminal bool) error {
 	go func() { // reading cannot be interrupted
 		in := bufio.NewReader(c.env.stdin)
 		for range next {
-			line, err := in.ReadString('\n')
+			line, err := readLine(in)
 			if err != nil && (line == "" || err != io.EOF) {
 				failed <- err
 				return

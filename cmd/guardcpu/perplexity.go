@@ -123,8 +123,8 @@ Examples:
 // from position nCtx/2 on (llama.cpp's tools/perplexity). What is left at the end does not count.
 func perplexityChunks(t *tokenizer.Tokenizer, text string, nCtx int) ([]engine.Sample, error) {
 	ids := promptTokens(t, text, true, false)
-	if len(ids) < 2*nCtx {
-		return nil, dataError(fmt.Errorf("the text has %s, want at least %d: two chunks of %d", plural(len(ids), "token"), 2*nCtx, nCtx), "give a longer text, or a smaller --ctx")
+	if len(ids)/2 < nCtx {
+		return nil, dataError(fmt.Errorf("the text has %s, want at least %d: two chunks of %d", plural(len(ids), "token"), 2*uint64(nCtx), nCtx), "give a longer text, or a smaller --ctx")
 	}
 	chunks := make([]engine.Sample, len(ids)/nCtx)
 	for i := range chunks {

@@ -69,6 +69,9 @@ Examples:
 				return usageError("%s wants an input and an output file, got %d; see guardcpu %s --help", cmd.Name, len(args), cmd.Name)
 			}
 			in, out := args[0], args[1]
+			if in == "" || out == "" {
+				return usageError("%s wants an input and an output file, got an empty name", cmd.Name)
+			}
 			plan := quantPlan{MixtureOptions: quant.MixtureOptions{Pure: pure, LeaveOutput: leaveOutput}}
 			var err error
 			if !strings.EqualFold(typeName, "COPY") {

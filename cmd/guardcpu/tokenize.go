@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -80,17 +81,27 @@ func textArgument(e *env, cmd *cli.Command, file string) (string, error) {
 	return e.readText(file)
 }
 
+// mostText bounds a text that is read whole, in bytes: a device or a wrong pipe has no end.
+const mostText = 256 << 20
+
 // readText is the text in a file ("-": standard input).
 func (e *env) readText(file string) (string, error) {
-	var data []byte
-	var err error
-	if file == "-" {
-		data, err = io.ReadAll(e.stdin)
-	} else {
-		data, err = os.ReadFile(file)
+	in := e.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", dataError(fmt.Errorf("%s: %w", file, pathCause(err)), "")
+		}
+		defer f.Close()
+		in = f
 	}
+	var text strings.Builder
+	n, err := io.Copy(&text, io.LimitReader(in, mostText+1))
 	if err != nil {
 		return "", dataError(fmt.Errorf("%s: %w", file, pathCause(err)), "")
 	}
-	return string(data), nil
+	if n > mostText {
+		return "", dataError(fmt.Errorf("%s: the text is longer than %s", file, bytesText(mostText)), "")
+	}
+	return text.String(), nil
 }
