@@ -114,7 +114,7 @@ Examples:
 				return modelError(err, "")
 			}
 			task.Done()
-			if n := len(ids) + len(out[0]); n > m.Config.NCtx {
+			if n := len(ids) + max(0, len(out[0])-1); n > m.Config.NCtx { // the last new token is not read
 				defer e.bars.Printf("guardcpu: note: %d tokens are more than the %d the model is made for: the end is not to be trusted", n, m.Config.NCtx)
 			}
 			text := show.end(out[0])
