@@ -228,18 +228,6 @@ func (f *family) keys(c config) ([]gguf.KV, error) {
 			put("vocab_size", n)
 		}
 	}
-	if f.arch == "gemma3" {
-		x, ok, err := c.number("rope_local_base_freq")
-		if err != nil {
-			return nil, err
-		}
-		if ok && x != 10000 {
-			return nil, fmt.Errorf("rope_local_base_freq is %g: a GGUF file of gemma3 cannot say so", x)
-		}
-		if n, ok, _ := c.count("sliding_window_pattern"); ok && n != 6 {
-			return nil, fmt.Errorf("sliding_window_pattern is %d: a GGUF file of gemma3 cannot say so", n)
-		}
-	}
 	scaling, err := f.scaling(c)
 	return append(kvs, scaling...), err
 }

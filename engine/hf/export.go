@@ -225,6 +225,9 @@ func (m *model) checkLike(like *Checkpoint) error {
 	}
 	m.family = like.family
 	kvs, err := like.family.keys(like.config)
+	if err == nil {
+		err = like.family.checkSettled(like.config, m.shape)
+	}
 	if err != nil {
 		return fmt.Errorf("hf: %s: %w", where, err)
 	}

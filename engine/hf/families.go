@@ -22,7 +22,7 @@ type family struct {
 	actKey    string             // its name, if another
 	flags     []flag             // of config.json, for Export
 	experts   bool               // the feed-forward layer is a mixture
-	absent    map[string]float64 // what the library takes where config.json does not say
+	absent    map[string]float64 // what the library takes where config.json does not say and it is not what the engine takes
 }
 
 // rotary says where config.json has the part of a head that is rotated.
@@ -136,10 +136,12 @@ var families = []family{
 			one("blk.#.ffn_up_exps", "model.layers.#.block_sparse_moe.experts.*.w3", stacked),
 			one("blk.#.ffn_down_exps", "model.layers.#.block_sparse_moe.experts.*.w2", stacked)),
 		rotary: headWidth, acts: []string{"silu"}, names: map[string]string{"expert_count": "num_local_experts"},
+		absent: map[string]float64{keyBase: 1e6},
 	},
 	{
 		arch: "llama", modelType: "llama", classes: []string{"LlamaForCausalLM", "MistralForCausalLM", "LLaMAForCausalLM"},
 		rules: llamaRules(pairedQ, pairedK), rotary: headWidth, acts: []string{"silu"}, flags: []flag{attnBias, mlpBias},
+		absent: map[string]float64{keyRMS: 1e-6},
 	},
 	{
 		arch: "phi2", modelType: "phi", classes: []string{"PhiForCausalLM"}, layerNorm: true, ffn4: true,
@@ -215,10 +217,12 @@ var families = []family{
 	{
 		arch: "qwen2", modelType: "qwen2", classes: []string{"Qwen2ForCausalLM"},
 		rules: llamaRules(plain, plain), acts: []string{"silu"},
+		absent: map[string]float64{keyRMS: 1e-6},
 	},
 	{
 		arch: "qwen3", modelType: "qwen3", classes: []string{"Qwen3ForCausalLM"},
 		rules: llamaRules(plain, plain, qkNorms...), acts: []string{"silu"}, flags: []flag{attnBias},
+		absent: map[string]float64{keyRMS: 1e-6, keyKey: 128, keyValue: 128},
 	},
 	{
 		arch: "qwen3moe", modelType: "qwen3_moe", classes: []string{"Qwen3MoeForCausalLM"}, experts: true,
@@ -228,16 +232,19 @@ var families = []family{
 			one("blk.#.ffn_up_exps", "model.layers.#.mlp.experts.*.up_proj", stacked),
 			one("blk.#.ffn_down_exps", "model.layers.#.mlp.experts.*.down_proj", stacked)),
 		acts: []string{"silu"}, extra: []field{expertSize}, flags: []flag{attnBias}, names: map[string]string{"expert_count": "num_experts"},
+		absent: map[string]float64{keyRMS: 1e-6},
 	},
 	{
 		arch: "gemma", modelType: "gemma", classes: []string{"GemmaForCausalLM"},
 		rules: gemma1, acts: []string{"gelu_pytorch_tanh", "gelu"}, actKey: "hidden_activation",
+		absent: map[string]float64{keyRMS: 1e-6, keyKey: 256, keyValue: 256},
 	},
 	{
 		arch: "gemma2", modelType: "gemma2", classes: []string{"Gemma2ForCausalLM"},
 		rules: gemma2, acts: []string{"gelu_pytorch_tanh"}, actKey: "hidden_activation",
 		extra: []field{{"attn_logit_softcapping", number, []string{"attn_logit_softcapping"}},
 			{"final_logit_softcapping", number, []string{"final_logit_softcapping"}}, window},
+		absent: map[string]float64{keyRMS: 1e-6, keyKey: 256, keyValue: 256},
 	},
 	{
 		arch: "gemma3", modelType: "gemma3_text", classes: []string{"Gemma3ForCausalLM"},

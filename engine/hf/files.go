@@ -60,6 +60,12 @@ func (m *model) config(v *outVocab, outputs []output) (map[string]any, error) {
 	c := map[string]any{
 		"architectures": []string{fam.classes[0]}, "model_type": fam.modelType, "vocab_size": m.shape.vocab, "use_cache": true,
 	}
+	// What the engine takes where the file does not say, which is not always what the library does.
+	counts := map[string]int{"expert_feed_forward_length": m.shape.expertFFN}
+	if !strings.HasPrefix(fam.arch, "gpt") {
+		counts["attention.head_count_kv"] = m.shape.kvHeads
+	}
+	numbers := map[string]float64{keyBase: 10000, keyRMS: 1e-5, keyNorm: 1e-5}
 	for _, fd := range fam.mine() {
 		key := fam.arch + "." + fd.key
 		switch fd.kind {
@@ -68,6 +74,9 @@ func (m *model) config(v *outVocab, outputs []output) (map[string]any, error) {
 			if err != nil {
 				return nil, err
 			}
+			if k := counts[fd.key]; !ok && k > 0 {
+				n, ok = uint64(k), true
+			}
 			if ok {
 				c[fd.names[0]] = n
 			}
@@ -75,6 +84,9 @@ func (m *model) config(v *outVocab, outputs []output) (map[string]any, error) {
 			x, ok, err := m.f.Float(key)
 			if err != nil {
 				return nil, err
+			}
+			if k := numbers[fd.key]; !ok && k > 0 {
+				x, ok = k, true
 			}
 			if ok {
 				c[fd.names[0]] = short(x)
@@ -89,7 +101,7 @@ func (m *model) config(v *outVocab, outputs []output) (map[string]any, error) {
 			}
 		}
 	}
-	if m.shape.head*m.shape.heads != m.shape.width {
+	if m.shape.head*m.shape.heads != m.shape.width || fam.absent[keyKey] > 0 {
 		c["head_dim"] = m.shape.head
 	}
 	if n, ok, err := m.f.Uint(fam.arch + "." + keyDims); err != nil {
@@ -108,14 +120,8 @@ func (m *model) config(v *outVocab, outputs []output) (map[string]any, error) {
 	_, output := m.f.Tensor("output.weight")
 	c["tie_word_embeddings"] = !output
 	c[cmp.Or(fam.actKey, "hidden_act")] = fam.acts[0]
-	if fam.arch == "gemma3" {
-		c["query_pre_attn_scalar"], c["rope_local_base_freq"], c["sliding_window_pattern"] = m.shape.head, 10000.0, 6
-	}
-	if fam.arch == "gemma2" {
-		c["query_pre_attn_scalar"] = m.shape.head
-	}
-	if n := map[string]int{"gemma2": 46, "gemma3": 62}[fam.arch]; n == m.shape.blocks {
-		c["query_pre_attn_scalar"] = m.shape.width / m.shape.heads
+	for _, k := range fam.settled(m.shape) {
+		c[k.name] = k.value
 	}
 	if err := m.scaling(c); err != nil {
 		return nil, err

@@ -38,6 +38,9 @@ func (c *Checkpoint) Import(ctx *nn.Ctx, o ImportOptions) ([]gguf.KV, []gguf.Ten
 		return nil, nil, fmt.Errorf("hf: %s: %w", where, err)
 	}
 	shape, err := shapeOf(c.family.arch, arch)
+	if err == nil {
+		err = c.family.checkSettled(c.config, shape)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("hf: %s: %w", where, err)
 	}
