@@ -85,10 +85,9 @@ func (s *Session) generate(ctx context.Context, feeds []Feed, prompts, out [][]i
 		return nil
 	}
 	m, chooser := s.m, &sampler{k: s.m.Ctx.K}
+	s.stopped = ctx.Err
+	defer func() { s.stopped = nil }()
 	for len(feeds) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		logits, err := s.Feed(feeds)
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ type Session struct {
 	st    *nn.BlockState
 	norm  nn.NormState
 
+	stopped  func() error // asked before every block, if set: an error ends Feed
 	ids, pos []int32
 	segs     []nn.Segment
 	ends     []int // the last row of each feed
@@ -87,6 +88,11 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m.embed(s.ctx, x, ids, pos)
 	last := mat(&s.last, len(feeds), d)
 	for l := range m.w.blocks {
+		if s.stopped != nil {
+			if err := s.stopped(); err != nil {
+				return nn.Mat{}, err
+			}
+		}
 		for i, f := range feeds {
 			kv := &s.cache[l][f.Seq]
 			reserve(&kv.K, segs[i].Past+segs[i].N)
