@@ -261,6 +261,9 @@ func (f *family) rotaryWidth(c config) (uint32, error) {
 		return e, nil
 	}
 	part, ok, err := c.number(f.rotary.names...)
+	if !ok && err == nil && len(f.rotary.names) > 0 {
+		part, ok, err = ropeOf(c).number("partial_rotary_factor")
+	}
 	if err != nil {
 		return 0, err
 	}

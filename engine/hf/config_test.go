@@ -29,7 +29,7 @@ func TestRopeScaling(t *testing.T) {
 			map[string]any{"type": "yarn", "factor": float32(4), "original_context_length": uint32(32), "yarn_beta_fast": float32(16), "yarn_beta_slow": float32(2)}, nil},
 		"llama3": {"llama", map[string]any{"rope_theta": 500000.0}, map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0},
 			nil, map[string][]float32{"rope_freqs.weight": {1, 2.6945297}}}, // a wave of 4443 positions: smooth is 0.28
-		"longrope": {"phi3", map[string]any{"original_max_position_embeddings": 16.0}, map[string]any{"rope_type": "longrope", "long_factor": ones(2), "short_factor": ones(1)},
+		"longrope": {"phi3", map[string]any{"original_max_position_embeddings": 16.0}, map[string]any{"type": "longrope", "long_factor": ones(2), "short_factor": ones(1)},
 			map[string]any{"type": "longrope", "original_context_length": uint32(16), "attn_factor": float32(math.Sqrt(1.5))},
 			map[string][]float32{"rope_factors_long.weight": {2, 2.5}, "rope_factors_short.weight": {1, 1.5}}},
 	} {
@@ -74,4 +74,26 @@ func TestLlama3(t *testing.T) {
 	assert.Equal(t, float32(1), got[20])
 	// Pair 30 turns once in 2948 positions: 8192/2948 is 2.779, which is 0.5929 of the way from 1 to 4.
 	assert.InDelta(t, 1/((1-0.5929)/8+0.5929), got[30], 1e-3)
+}
+
+// TestRotaryParts reads the part of a head that is rotated in its old place and its new one.
+func TestRotaryParts(t *testing.T) {
+	for model, key := range map[string]string{"phi": "partial_rotary_factor", "gpt_neox": "rotary_pct", "stablelm": "partial_rotary_factor", "phi3_longrope": "partial_rotary_factor"} {
+		t.Run(model, func(t *testing.T) {
+			dir := checkpointOf(t, model)
+			want := importTo(t, dir, ImportOptions{})
+			edit(t, dir, "config.json", func(m map[string]any) {
+				r, _ := m["rope_scaling"].(map[string]any)
+				if r == nil {
+					r = map[string]any{"rope_type": "default"}
+				}
+				r["partial_rotary_factor"], r["rope_theta"] = m[key], 10000.0
+				m["rope_parameters"] = r
+				delete(m, key)
+				delete(m, "rope_scaling")
+				delete(m, "rope_theta")
+			})
+			sameKeys(t, want, importTo(t, dir, ImportOptions{}))
+		})
+	}
 }

@@ -204,7 +204,11 @@ func (m *model) scaling(c map[string]any) error {
 		}
 	}
 	if len(r) > 0 {
-		r["rope_type"] = kind
+		name := "rope_type"
+		if kind == "longrope" {
+			name = "type" // Phi3Config accepts no other before version 5 of the library
+		}
+		r[name] = kind
 		c["rope_scaling"] = r
 	}
 	return nil
