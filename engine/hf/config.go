@@ -129,6 +129,9 @@ var fields = []field{
 // required are the fields without which there is no model.
 var required = []string{"block_count", "embedding_length", "feed_forward_length", "attention.head_count"}
 
+// positive are the fields without which, or with zero or less, there are no finite numbers.
+var positive = []string{keyBase, keyRMS, keyNorm}
+
 // mine are the fields of the family, its own names in front.
 func (f *family) mine() []field {
 	var out []field
@@ -201,6 +204,9 @@ func (f *family) keys(c config) ([]gguf.KV, error) {
 			}
 			if d, has := f.absent[fd.key]; has && !ok {
 				x, ok = d, true
+			}
+			if y := float32(x); ok && slices.Contains(positive, fd.key) && !(y > 0 && y < math.MaxFloat32) {
+				return nil, fmt.Errorf("%s is %g, want a positive number", strings.Join(fd.names, " or "), x)
 			}
 			if ok {
 				put(fd.key, float32(x))
@@ -307,6 +313,12 @@ func (f *family) scaling(c config) (kvs []gguf.KV, err error) {
 			kvs = append(kvs, gguf.KV{Key: f.arch + ".rope.scaling." + key, Value: float32(x)})
 		}
 	}
+	putFactor := func() {
+		put("factor", "factor")
+		if x, ok, e := r.number("factor"); err == nil && e == nil && ok && !(float32(x) > 0) {
+			err = fmt.Errorf("rope_scaling: factor is %g, want a positive number", x)
+		}
+	}
 	context := func(c config) {
 		n, ok, e := c.count("original_max_position_embeddings")
 		if err == nil {
@@ -326,10 +338,10 @@ func (f *family) scaling(c config) (kvs []gguf.KV, err error) {
 		}
 	case "linear":
 		kindOf("linear")
-		put("factor", "factor")
+		putFactor()
 	case "yarn":
 		kindOf("yarn")
-		put("factor", "factor")
+		putFactor()
 		context(r)
 		put("yarn_ext_factor", "extrapolation_factor")
 		put("yarn_attn_factor", "attention_factor", "attn_factor")
