@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
+	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/hf"
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
@@ -182,6 +183,10 @@ func (e *env) exportHF(ctx context.Context, in, dir string, o hf.ExportOptions, 
 		return nil, err
 	}
 	defer f.Close()
+	// Where the shapes of tensors contradict the keys, the checkpoint could not be read.
+	if _, err := engine.Load(f, engine.Options{Threads: threads, Kernels: nnCtx.K}); err != nil {
+		return nil, modelError(err, "")
+	}
 	for _, path := range append(f.Paths(), o.Like) {
 		if path != "" && sameDir(path, dir) {
 			return nil, outputError("give another name", "%s would be written into the directory of the input %s", dir, path)
