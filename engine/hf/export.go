@@ -223,6 +223,9 @@ func (m *model) checkLike(like *Checkpoint) error {
 	if like.family.arch != m.family.arch {
 		return fmt.Errorf("hf: %s is of a model of %s, %s is one of %s", where, like.family.arch, m.f.Name, m.family.arch)
 	}
+	if _, images := like.config.object("vision_config"); images {
+		return fmt.Errorf("hf: %s is of a model with images, of which %s has only the text; without --like, that goes out as %s", where, m.f.Name, m.family.classes[0])
+	}
 	m.family = like.family
 	kvs, err := like.family.keys(like.config)
 	if err == nil {

@@ -247,7 +247,7 @@ var families = []family{
 		absent: map[string]float64{keyRMS: 1e-6, keyKey: 256, keyValue: 256},
 	},
 	{
-		arch: "gemma3", modelType: "gemma3_text", classes: []string{"Gemma3ForCausalLM"},
+		arch: "gemma3", modelType: "gemma3_text", classes: []string{"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"},
 		rules: gemma3, acts: []string{"gelu_pytorch_tanh"}, actKey: "hidden_activation", extra: []field{window},
 		absent: map[string]float64{keyContext: 131072, "attention.head_count": 8, "attention.head_count_kv": 4, keyBase: 1e6, keyRMS: 1e-6, keyKey: 256, keyValue: 256},
 	},
@@ -302,6 +302,12 @@ func familyOf(c config) (*family, error) {
 // frequencies that old versions of the library saved.
 var nonTensors = []string{".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq", "attention.rope.freqs"}
 
+// nonText begin the names of what a model with images has beside that of text.
+var nonText = []string{"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."}
+
 func isNoTensor(name string) bool {
+	if slices.ContainsFunc(nonText, func(start string) bool { return strings.HasPrefix(name, start) }) {
+		return true
+	}
 	return slices.ContainsFunc(nonTensors, func(end string) bool { return strings.HasSuffix(name, end) })
 }

@@ -289,15 +289,20 @@ func (f *family) needs(name string) bool {
 	return true
 }
 
-// find returns the array of a name; models without a head have no prefix.
+// prefixes are other beginnings of names: models without a head have none, that of text beside one of images
+// has a longer one, which differs between versions of the library.
+var prefixes = [][2]string{{"", ""}, {"transformer.", ""}, {"", "language_model."}, {"model.", "model.language_model."}}
+
+// find returns the array of a name.
 func (c *Checkpoint) find(name string) (int, bool) {
-	i, ok := c.index[name]
-	if !ok {
-		if short, had := strings.CutPrefix(name, "transformer."); had {
-			i, ok = c.index[short]
+	for _, p := range prefixes {
+		if rest, had := strings.CutPrefix(name, p[0]); had {
+			if i, ok := c.index[p[1]+rest]; ok {
+				return i, true
+			}
 		}
 	}
-	return i, ok
+	return 0, false
 }
 
 // match finds the arrays of each rule. Each array must have a place, and each tensor that the

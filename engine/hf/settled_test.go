@@ -1,6 +1,7 @@
 package hf
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -150,4 +151,42 @@ func exported(t *testing.T, f *gguf.File) map[string]any {
 	var c map[string]any
 	require.NoError(t, json.Unmarshal(data, &c))
 	return c
+}
+
+// TestModelWithImages takes the text of a model that has images, too, under the names of two versions of the library.
+func TestModelWithImages(t *testing.T) {
+	for name, rename := range map[string]func(string) string{
+		"4.49": func(name string) string { return "language_model." + name },
+		"4.52": func(name string) string {
+			return "model.language_model." + strings.TrimPrefix(name, "model.")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := checkpointOf(t, "gemma3_text")
+			want := importTo(t, dir, ImportOptions{})
+			plain, err := Open(dir)
+			require.NoError(t, err)
+			defer plain.Close()
+			out := []output{{name: "vision_tower.x.weight", typ: gguf.F32, shape: []uint64{1}, bytes: func() ([]byte, error) { return bytesOf([]float32{1}), nil }}}
+			for _, a := range plain.arrays {
+				out = append(out, output{rename(a.name), floats[a.dtype], a.shape, func() ([]byte, error) { return slices.Clone(a.data), nil }})
+			}
+			var b bytes.Buffer
+			require.NoError(t, writeSafetensors(&b, out))
+			images := checkpointOf(t, "gemma3_text")
+			require.NoError(t, os.WriteFile(filepath.Join(images, "model.safetensors"), b.Bytes(), 0o600))
+			edit(t, images, "config.json", func(m map[string]any) {
+				text := maps.Clone(m)
+				clear(m)
+				m["architectures"], m["model_type"] = []string{"Gemma3ForConditionalGeneration"}, "gemma3"
+				m["text_config"], m["vision_config"] = text, map[string]any{"hidden_size": 8}
+				delete(text, "architectures")
+			})
+			got := importTo(t, images, ImportOptions{})
+			sameTensors(t, want, got)
+			sameKeys(t, want, got)
+			_, err = Export(testCtx(), got, t.TempDir(), ExportOptions{Like: images})
+			assert.ErrorContains(t, err, "of which "+got.Name+" has only the text; without --like, that goes out as Gemma3ForCausalLM")
+		})
+	}
 }
