@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v3"
+	"github.com/vbauerster/cupwriter"
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/chat"
@@ -96,7 +97,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return c.answer(ctx, strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r"))
+			text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+			if text == "" {
+				return usageError("standard input is empty: there is no message to answer")
+			}
+			return c.answer(ctx, text)
 		},
 	}
 }
@@ -147,11 +152,7 @@ func chatTemplate(f *gguf.File, given string) (*chat.Template, error) {
 // isTerminal says whether a person types r.
 func isTerminal(r io.Reader) bool {
 	f, ok := r.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && cupwriter.New(f, false).IsTerminal()
 }
 
 // conversation is messages, and a session that has read a beginning of them.

@@ -26,3 +26,15 @@ func TestTextsWithoutEnd(t *testing.T) {
 	assert.Equal(t, exitIO, r.status)
 	assert.Contains(t, r.stderr, "standard input: a line is longer than 16.0 MiB")
 }
+
+func TestChatWantsAMessage(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	assert.False(t, isTerminal(null), "a device, but nobody types there")
+
+	model := enginetest.Shared(t, "models/stories260K-f32.gguf")
+	r := guardcpu("\n", "chat", "--model", model, "--chat-template", "chatml")
+	assert.Equal(t, exitUsage, r.status)
+	assert.Equal(t, "guardcpu: standard input is empty: there is no message to answer\n", r.stderr)
+}
