@@ -120,21 +120,29 @@ func toInt8Vector(q []int8, d []float32, s []int32, x []float32) {
 // dotInt8Step is how many blocks of weights one call of assembly multiplies: some 10 µs.
 const dotInt8Step = 1 << 12
 
+// dotInt8Vector is dotInt8Groups of a type with blocks of 32.
 func dotInt8Vector(name string, blockBytes int, asm func(y *float32, groups int, q *int8, d *float32, s *int32, blocks int, w *byte, rowBytes int),
 	rest func(y []float32, ldy, n int, x *Int8, w []byte)) func(y []float32, ldy, n int, x *Int8, w []byte) {
+	return dotInt8Groups(name, Int8Len, blockBytes, func(y *float32, groups int, x *Int8, first int, w *byte, rowBytes int) {
+		asm(y, groups, atByte(x.Q, Int8Len*first), at(x.D, first), &x.S[first], x.blocks(), w, rowBytes)
+	}, rest)
+}
+
+// dotInt8Groups returns the DotInt8 of a type: dot multiplies one row of x, whose first block is
+// given, and groups of eight rows of weights, rest the rows that are no eight.
+func dotInt8Groups(name string, blockLen, blockBytes int, dot func(y *float32, groups int, x *Int8, first int, w *byte, rowBytes int),
+	rest func(y []float32, ldy, n int, x *Int8, w []byte)) func(y []float32, ldy, n int, x *Int8, w []byte) {
 	return func(y []float32, ldy, n int, x *Int8, w []byte) {
-		checkDotInt8(name, len(y), ldy, n, x, len(w), Int8Len, blockBytes)
-		blocks := x.blocks()
-		rowBytes := blocks * blockBytes
+		checkDotInt8(name, len(y), ldy, n, x, len(w), blockLen, blockBytes)
+		rowBytes := x.Cols / blockLen * blockBytes
 		groups := n / 8
-		if blocks == 0 {
+		if x.Cols == 0 {
 			groups = 0
 		}
 		for g := 0; g < groups; {
-			step := min(groups-g, max(1, dotInt8Step/8/blocks))
+			step := min(groups-g, max(1, dotInt8Step/8/x.blocks()))
 			for i := range x.Rows { // the weights are in the cache after the first row
-				at8 := i * blocks
-				asm(at(y, i*ldy+8*g), step, atByte(x.Q, 32*at8), at(x.D, at8), &x.S[at8], blocks, atByte(w, 8*g*rowBytes), rowBytes)
+				dot(at(y, i*ldy+8*g), step, x, i*x.blocks(), atByte(w, 8*g*rowBytes), rowBytes)
 			}
 			g += step
 		}

@@ -10,26 +10,9 @@ func superVector(t *superType, generic Packed, panelBytes int,
 	run func(c *float32, q *int8, cols int, d, ds *float32, h *int16, blocksInRow int, panel *byte, blocks int)) Packed {
 	p := generic
 	p.Unpack = unpackBlocks(t.name, 256, t.blockBytes, unpack)
-	p.DotInt8 = func(y []float32, ldy, n int, x *Int8, w []byte) {
-		checkDotInt8(t.name, len(y), ldy, n, x, len(w), 256, t.blockBytes)
-		blocks := x.Cols / 256
-		rowBytes := blocks * t.blockBytes
-		groups := n / 8
-		if blocks == 0 {
-			groups = 0
-		}
-		for g := 0; g < groups; {
-			step := min(groups-g, max(1, dotInt8Step/64/blocks))
-			for i := range x.Rows { // the weights are in the cache after the first row
-				at8 := i * x.blocks()
-				dot(at(y, i*ldy+8*g), step, atByte(x.Q, 32*at8), at(x.D, at8), at(x.DS, at8), &x.H[2*at8], blocks, atByte(w, 8*g*rowBytes), rowBytes)
-			}
-			g += step
-		}
-		if done := 8 * groups; done < n {
-			generic.DotInt8(y[done:], ldy, n-done, x, w[done*rowBytes:])
-		}
-	}
+	p.DotInt8 = dotInt8Groups(t.name, 256, t.blockBytes, func(y *float32, groups int, x *Int8, first int, w *byte, rowBytes int) {
+		dot(y, groups, atByte(x.Q, Int8Len*first), at(x.D, first), at(x.DS, first), &x.H[2*first], x.Cols/256, w, rowBytes)
+	}, generic.DotInt8)
 	const mr, nr = 4, 16
 	tile := Int8Tile{MR: mr, NR: nr, PanelBytes: panelBytes}
 	tile.Pack = func(panel, w []byte, rowBytes, blocks int) {
