@@ -122,11 +122,7 @@ func (k *keys) local(c *Config) (err error) {
 	if c.Arch.LocalEvery == 0 {
 		return nil
 	}
-	if n, ok, _ := k.f.Uint(k.prefix + "attention.sliding_window"); ok && n == 0 {
-		return nil
-	}
-	c.Window = k.sizeOr("attention.sliding_window", maxCtx, c.Arch.Window)
-	if c.Window == 0 {
+	if c.Window = k.countOr("attention.sliding_window", maxCtx, c.Arch.Window); c.Window == 0 {
 		return nil
 	}
 	c.LocalEvery = k.sizeOr("attention.sliding_window_pattern", maxLayers, c.Arch.LocalEvery)
@@ -171,22 +167,28 @@ func (k *keys) size(key string, limit int) int {
 	return k.sizeOr(key, limit, 1)
 }
 
-func (k *keys) sizeOr(key string, limit, absent int) int {
+func (k *keys) sizeOr(key string, limit, absent int) int { return k.between(key, 1, limit, absent) }
+
+// countOr reads a number of things of which there may be none.
+func (k *keys) countOr(key string, limit, absent int) int { return k.between(key, 0, limit, absent) }
+
+// between reads a number from least to limit; after an error it is least.
+func (k *keys) between(key string, least, limit, absent int) int {
 	if k.err != nil {
-		return 1
+		return least
 	}
 	v, ok, err := k.f.Uint(k.prefix + key)
 	switch {
 	case err != nil:
 		k.err = err
-	case ok && (v < 1 || v > uint64(limit)):
-		k.err = fmt.Errorf("engine: %s: key %s%s is %d, want 1 to %d", k.f.Name, k.prefix, key, v, limit)
+	case ok && (v < uint64(least) || v > uint64(limit)):
+		k.err = fmt.Errorf("engine: %s: key %s%s is %d, want %d to %d", k.f.Name, k.prefix, key, v, least, limit)
 	case ok:
 		return int(v)
 	default:
 		return absent
 	}
-	return 1
+	return least
 }
 
 func (k *keys) float(key string, absent float64) float64 {
@@ -207,10 +209,7 @@ func (k *keys) float(key string, absent float64) float64 {
 
 // experts reads the mixture of experts, if the file says that there is one.
 func (k *keys) experts(c *Config) {
-	n, _, err := k.f.Uint(k.prefix + "expert_count")
-	if k.err == nil {
-		k.err = err
-	}
+	n := k.countOr("expert_count", maxExperts, 0)
 	if k.err != nil || n == 0 && !c.Arch.Experts {
 		return
 	}

@@ -27,9 +27,8 @@ type GenOptions struct {
 	IgnoreEOS bool   // go on after an end-of-sequence token instead of stopping
 	Batch     int    // prompts that run together; 0: 32
 
-	// OnToken, if not nil, is told every new token as soon as it is chosen.
-	OnToken func(prompt int, id int32)
-	// Stop, if not nil, is told a prompt's new tokens after each, and says whether to stop there.
+	// Stop, if not nil, is told a prompt's new tokens as soon as another is chosen, and says whether
+	// to stop there.
 	Stop func(prompt int, ids []int32) bool
 }
 
@@ -42,7 +41,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int32, o GenOptions, p
 		if len(ids) == 0 {
 			return nil, fmt.Errorf("engine: prompt %d is empty: there is nothing to continue", i)
 		}
-		if err := m.checkIDs(ids); err != nil {
+		if err := m.checkIDs(0, ids); err != nil {
 			return nil, fmt.Errorf("engine: prompt %d: %w", i, err)
 		}
 	}
@@ -104,9 +103,6 @@ func (s *Session) generate(ctx context.Context, feeds []Feed, prompts, out [][]i
 				continue
 			}
 			out[f.Seq] = append(out[f.Seq], id)
-			if o.OnToken != nil {
-				o.OnToken(first+f.Seq, id)
-			}
 			if o.Stop != nil && o.Stop(first+f.Seq, out[f.Seq]) {
 				continue
 			}

@@ -53,8 +53,7 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 		x, y, logits := mat(&st.x, d), mat(&st.y, d), mat(&st.logits, v)
 		c.Par.For(n, func(i int) { copy(x.Row(i), last.Row(chunk[i])) })
 		m.finalNorm(c, y, x, &st.norm)
-		m.output(c, logits, y)
-		slope := m.capLogits(c, logits, to != nil)
+		slope := m.output(c, logits, y, to != nil)
 		f(&Chunk{First: lo, Rows: chunk, Logits: logits, Ctx: c, losses: losses})
 		if to == nil {
 			continue
@@ -91,20 +90,16 @@ func (m *Model) finalNorm(c *nn.Ctx, y, x nn.Mat, st *nn.NormState) {
 	nn.Norm(c, m.Config.Norm, y, x, m.w.outNorm, m.w.outNormBias, m.Config.Eps, st)
 }
 
-// capLogits sets logits = c·tanh(logits/c) where the model bounds them, and returns the slopes if asked.
-func (m *Model) capLogits(c *nn.Ctx, logits nn.Mat, slopes bool) (slope nn.Mat) {
-	if m.Config.LogitCap == 0 {
-		return nn.Mat{}
-	}
-	if slopes {
-		slope = nn.NewMat(logits.Rows, logits.Cols)
-	}
-	nn.Softcap(c, logits, slope, m.Config.LogitCap)
-	return slope
-}
-
-// output sets the logits of normalised hidden states, before their bound.
-func (m *Model) output(c *nn.Ctx, logits, y nn.Mat) {
+// output sets the logits z of normalised hidden states, or c·tanh(z/c) where the model bounds them; it
+// returns 1 − tanh²(z/c) if slopes are asked for, without Data where there is no bound.
+func (m *Model) output(c *nn.Ctx, logits, y nn.Mat, slopes bool) (slope nn.Mat) {
 	nn.Linear(c, logits, y, m.w.output)
 	nn.AddBias(c, logits, m.w.outputBias)
+	if m.Config.LogitCap > 0 {
+		if slopes {
+			slope = nn.NewMat(logits.Rows, logits.Cols)
+		}
+		nn.Softcap(c, logits, slope, m.Config.LogitCap)
+	}
+	return slope
 }

@@ -129,8 +129,7 @@ func (r *Reference) Logits(at []Place) (nn.Mat, error) {
 			return nn.Mat{}, err
 		}
 	}
-	r.head.output(r.head.Ctx, logits, y)
-	r.head.capLogits(r.head.Ctx, logits, false)
+	r.head.output(r.head.Ctx, logits, y, false)
 	return logits, nil
 }
 

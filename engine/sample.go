@@ -29,30 +29,23 @@ func (m *Model) check(samples []Sample) error {
 		if len(s.IDs) == 0 || len(s.Mask) != len(s.IDs) {
 			return fmt.Errorf("engine: sample %d has %d tokens and a mask of %d, want at least one token and a mask as long", i, len(s.IDs), len(s.Mask))
 		}
-		if err := m.checkIDs(s.IDs); err != nil {
+		if err := m.checkIDs(0, s.IDs); err != nil {
 			return fmt.Errorf("engine: sample %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// checkIDs says what is wrong with the first tokens of a sequence.
-func (m *Model) checkIDs(ids []int32) error {
-	if err := m.checkLength(len(ids)); err != nil {
-		return err
+// checkIDs says what is wrong with tokens that follow past others: one that the model has not, or
+// more in all than it has learnt positions for.
+func (m *Model) checkIDs(past int, ids []int32) error {
+	if n, p := past+len(ids), m.w.positions; p != nil && n > p.Rows {
+		return fmt.Errorf("%d tokens, %s has learnt %d positions", n, m.Config.Arch.Name, p.Rows)
 	}
 	for t, id := range ids {
 		if id < 0 || int(id) >= m.Config.NVocab {
 			return fmt.Errorf("token %d is %d, the vocabulary has %d", t, id, m.Config.NVocab)
 		}
-	}
-	return nil
-}
-
-// checkLength says if a sequence is longer than the model has positions for.
-func (m *Model) checkLength(n int) error {
-	if p := m.w.positions; p != nil && n > p.Rows {
-		return fmt.Errorf("%d tokens, %s has learnt %d positions", n, m.Config.Arch.Name, p.Rows)
 	}
 	return nil
 }

@@ -65,11 +65,8 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 		if len(f.IDs) == 0 {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d is fed no tokens", f.Seq)
 		}
-		if err := m.checkIDs(f.IDs); err != nil {
-			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
-		}
 		past := s.lens[f.Seq]
-		if err := m.checkLength(past + len(f.IDs)); err != nil {
+		if err := m.checkIDs(past, f.IDs); err != nil {
 			return nn.Mat{}, fmt.Errorf("engine: sequence %d: %w", f.Seq, err)
 		}
 		segs = append(segs, nn.Segment{Start: len(ids), N: len(f.IDs), Past: past})
@@ -112,8 +109,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	normed := mat(&s.normed, len(feeds), d)
 	m.finalNorm(s.ctx, normed, last, &s.norm)
 	logits := mat(&s.logits, len(feeds), cfg.NVocab)
-	m.output(s.ctx, logits, normed)
-	m.capLogits(s.ctx, logits, false)
+	m.output(s.ctx, logits, normed, false)
 	return logits, nil
 }
 

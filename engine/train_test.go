@@ -301,8 +301,9 @@ func TestSampling(t *testing.T) {
 	greedy := gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true})
 	assert.Equal(t, greedy[0], greedy[2])
 	told := make([][]int32, len(prompts))
-	gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2, OnToken: func(prompt int, id int32) {
-		told[prompt] = append(told[prompt], id)
+	gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2, Stop: func(prompt int, ids []int32) bool {
+		told[prompt] = append(told[prompt], ids[len(ids)-1])
+		return false
 	}})
 	assert.Equal(t, greedy, told, "every token is told as it is chosen")
 	assert.Equal(t, greedy, gen(engine.GenOptions{MaxTokens: 12, IgnoreEOS: true, Batch: 2}), "batches do not matter")

@@ -245,7 +245,7 @@ func (b *Block) attend(c *Ctx, cfg *BlockConfig, st *BlockState, x Mat, pos []in
 	att, rope := b.attention(cfg)
 	RoPE(c, q, cfg.NHeads, cfg.DHead, pos, rope)
 	RoPE(c, k, cfg.NKVHeads, cfg.DHead, pos, rope)
-	Attention(c, att, st.attn, q, k, v, segs)
+	Attention(c, &att, st.attn, q, k, v, segs)
 }
 
 // feed computes the block from its attention up to the input of Down or, with a norm behind
@@ -315,16 +315,14 @@ func normBackward(c *Ctx, cfg *BlockConfig, dx, dy, x Mat, w, b *Param, st *Norm
 }
 
 // attention returns how the block attends, and its rotary embedding.
-func (b *Block) attention(cfg *BlockConfig) (*AttentionConfig, *Rope) {
+func (b *Block) attention(cfg *BlockConfig) (AttentionConfig, *Rope) {
+	att, rope := cfg.AttentionConfig, cfg.Rope
 	if !b.Local {
-		all := cfg.AttentionConfig
-		all.Window = 0
-		return &all, cfg.Rope
+		att.Window = 0
+	} else if cfg.LocalRope != nil {
+		rope = cfg.LocalRope
 	}
-	if cfg.LocalRope != nil {
-		return &cfg.AttentionConfig, cfg.LocalRope
-	}
-	return &cfg.AttentionConfig, cfg.Rope
+	return att, rope
 }
 
 // addAttention adds O(attn) to h.
@@ -406,7 +404,7 @@ func (b *Block) Backward(c *Ctx, cfg *BlockConfig, st *BlockState, dx, dy, x Mat
 	q, k, v := cfg.split(st.qkv)
 	dq, dk, dv := cfg.split(g.qkv)
 	att, rope := b.attention(cfg)
-	AttentionBackward(c, att, dq, dk, dv, g.attn, q, k, v, segs)
+	AttentionBackward(c, &att, dq, dk, dv, g.attn, q, k, v, segs)
 	RoPEBackward(c, dk, cfg.NKVHeads, cfg.DHead, pos, rope)
 	RoPEBackward(c, dq, cfg.NHeads, cfg.DHead, pos, rope)
 	if cfg.QKNorm != QKNormNone {

@@ -66,9 +66,9 @@ func scratchMat(rows, cols int) *Mat {
 }
 
 // grow returns a slice of length n, in x's memory when that is large enough.
-func grow(x []float32, n int) []float32 {
+func grow[T any](x []T, n int) []T {
 	if cap(x) < n {
-		return make([]float32, n)
+		return make([]T, n)
 	}
 	return x[:n]
 }

@@ -88,11 +88,11 @@ func (m *MoE) forward(c *Ctx, cfg *MoEConfig, st *moeState, n Mat) {
 	st.choices(c, n.Cols, func(t, i int) { copy(st.x.Row(int(st.copyOf[i])), n.Row(t)) })
 	ps := make([]projection, 0, 2*cfg.NUsed)
 	for e := range cfg.NExperts {
+		if st.first[e] == st.first[e+1] {
+			continue
+		}
 		ps = append(ps, projection{y: st.of(e, st.gate), w: m.Gate[e]}, projection{y: st.of(e, st.up), w: m.Up[e]})
-		switch {
-		case st.first[e] == st.first[e+1]:
-			ps = ps[:len(ps)-2]
-		case n.Rows > 1:
+		if n.Rows > 1 {
 			project(c, st.of(e, st.x), ps...)
 			ps = ps[:0]
 		}
@@ -107,7 +107,7 @@ func (m *MoE) forward(c *Ctx, cfg *MoEConfig, st *moeState, n Mat) {
 // experts, and sorts the copies.
 func (st *moeState) route(c *Ctx, cfg *MoEConfig) {
 	n := st.probs.Rows * cfg.NUsed
-	st.chosen, st.copyOf, st.rows = growInts(st.chosen, n), growInts(st.copyOf, n), growInts(st.rows, n)
+	st.chosen, st.copyOf, st.rows = grow(st.chosen, n), grow(st.copyOf, n), grow(st.rows, n)
 	st.weight = grow(st.weight, n)
 	c.rows(st.probs.Rows, 16*cfg.NExperts, func(lo, hi int) {
 		order := make([]int32, cfg.NExperts)
@@ -126,10 +126,7 @@ func (st *moeState) route(c *Ctx, cfg *MoEConfig) {
 			}
 		}
 	})
-	if cap(st.first) < cfg.NExperts+1 {
-		st.first = make([]int, cfg.NExperts+1)
-	}
-	st.first = st.first[:cfg.NExperts+1]
+	st.first = grow(st.first, cfg.NExperts+1)
 	clear(st.first)
 	for _, e := range st.chosen {
 		st.first[e+1]++
@@ -225,14 +222,6 @@ func (m *MoE) backward(c *Ctx, cfg *MoEConfig, st *moeState, dn, dy, n Mat, s Si
 	})
 	linearBackward(c, dn, dz, n, m.Router, s, false)
 	st.choices(c, dn.Cols, func(t, i int) { c.K.Add(dn.Row(t), dx.Row(int(st.copyOf[i]))) })
-}
-
-// growInts is grow for indices.
-func growInts(x []int32, n int) []int32 {
-	if cap(x) < n {
-		return make([]int32, n)
-	}
-	return x[:n]
 }
 
 // RowSink is a Sink that has to know which rows of the batch the factors belong to.
