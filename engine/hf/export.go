@@ -200,11 +200,8 @@ func newModel(f *gguf.File) (*model, error) {
 		return nil, fmt.Errorf("hf: %s: architecture %q cannot be converted; there are %s", f.Name, arch, strings.Join(known, ", "))
 	}
 	var kvs []gguf.KV
-	for _, kv := range f.KVs { // numbers of any width
-		if n, ok, err := f.Uint(kv.Key); ok && err == nil && n <= math.MaxUint32 {
-			kv.Value = uint32(n)
-		}
-		kvs = append(kvs, kv)
+	for _, kv := range f.KVs {
+		kvs = append(kvs, gguf.KV{Key: kv.Key, Value: asUint32(f, kv.Key, kv.Value)})
 	}
 	if m.shape, err = shapeOf(arch, kvs); err != nil {
 		return nil, fmt.Errorf("hf: %s: %w", f.Name, err)
@@ -215,6 +212,14 @@ func newModel(f *gguf.File) (*model, error) {
 	}
 	m.shape.vocab = int(t.Dims[1])
 	return m, nil
+}
+
+// asUint32 is the value v of a key; whole numbers of any width that fits are uint32, as keys makes them.
+func asUint32(f *gguf.File, key string, v any) any {
+	if n, ok, err := f.Uint(key); ok && err == nil && n <= math.MaxUint32 {
+		return uint32(n)
+	}
+	return v
 }
 
 // checkLike compares a model with the configuration whose files it is to get.
@@ -239,10 +244,7 @@ func (m *model) checkLike(like *Checkpoint) error {
 		if !ok {
 			continue
 		}
-		if n, whole, err := m.f.Uint(kv.Key); whole && err == nil && n <= math.MaxUint32 {
-			v = uint32(n)
-		}
-		if v != kv.Value && !strings.HasSuffix(kv.Key, ".vocab_size") && !strings.HasSuffix(kv.Key, "."+keyContext) {
+		if asUint32(m.f, kv.Key, v) != kv.Value && !strings.HasSuffix(kv.Key, ".vocab_size") && !strings.HasSuffix(kv.Key, "."+keyContext) {
 			return fmt.Errorf("hf: %s says %s = %v, %s has %v", where, kv.Key, kv.Value, m.f.Name, v)
 		}
 	}

@@ -13,9 +13,8 @@ import (
 	"github.com/guardcpu/guardcpu/gguf"
 )
 
-// fileTypes are the types that Import writes matrices in, with the number that llama.cpp
-// gives to a file of them (llama_ftype).
-var fileTypes = map[string]uint32{"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+// importTypes are the types that Import writes matrices in.
+var importTypes = []string{"F32", "F16", "BF16", "Q8_0"}
 
 // ImportOptions say how a checkpoint becomes a GGUF file.
 type ImportOptions struct {
@@ -47,11 +46,14 @@ func (c *Checkpoint) Import(ctx *nn.Ctx, o ImportOptions) ([]gguf.KV, []gguf.Ten
 	if o.Type == "" {
 		o.Type = c.firstType()
 	}
-	fileType, ok := fileTypes[strings.ToUpper(o.Type)]
-	if !ok {
+	if !slices.Contains(importTypes, strings.ToUpper(o.Type)) {
 		return nil, nil, fmt.Errorf("hf: a checkpoint becomes F32, F16, BF16 or Q8_0, not %s; for other types, quantize what it becomes", o.Type)
 	}
-	typ, err := quant.PackingByName(o.Type)
+	mixture, err := quant.MixtureByName(o.Type)
+	if err != nil {
+		return nil, nil, err
+	}
+	typ, err := quant.ByGGUF(mixture.Base)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,8 +81,8 @@ func (c *Checkpoint) Import(ctx *nn.Ctx, o ImportOptions) ([]gguf.KV, []gguf.Ten
 	}
 	kvs = append(kvs, arch...)
 	kvs = append(kvs,
-		gguf.KV{Key: "general.file_type", Value: fileType},
-		gguf.KV{Key: "general.quantization_version", Value: uint32(2)}) // ggml's GGML_QNT_VERSION
+		gguf.KV{Key: "general.file_type", Value: mixture.FileType},
+		gguf.KV{Key: "general.quantization_version", Value: quant.Version})
 	return append(kvs, vocab...), append(extra, tensors...), nil
 }
 
@@ -359,8 +361,10 @@ func (c *Checkpoint) match(blocks int) ([]*found, error) {
 			look(r, strconv.Itoa(b))
 		}
 	}
-	if _, ok := c.find(c.family.output() + ".weight"); !ok && explicit && !tied {
-		missing = append(missing, c.family.output()+".weight")
+	if name := c.family.matrix("output"); explicit && !tied {
+		if _, ok := c.find(name); !ok {
+			missing = append(missing, name)
+		}
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("hf: %s: a model of %s with %d blocks lacks %s", c.Dir, c.family.arch, blocks, some(missing))
@@ -378,23 +382,18 @@ func (c *Checkpoint) match(blocks int) ([]*found, error) {
 	return list, nil
 }
 
-// output is the output matrix in a checkpoint.
-func (f *family) output() string {
-	i := slices.IndexFunc(f.rules, func(r rule) bool { return r.gguf == "output" })
-	return f.rules[i].hf[0]
+// matrix is the name that a matrix of the GGUF file has in a checkpoint.
+func (f *family) matrix(gguf string) string {
+	i := slices.IndexFunc(f.rules, func(r rule) bool { return r.gguf == gguf })
+	return f.rules[i].hf[0] + ".weight"
 }
 
 // vocabSize returns the rows of the embedding, which must be as many as config.json says.
 func (c *Checkpoint) vocabSize() (int, error) {
-	name := c.family.rules[0].hf[0]
-	for _, r := range c.family.rules {
-		if r.gguf == "token_embd" {
-			name = r.hf[0]
-		}
-	}
-	i, ok := c.find(name + ".weight")
+	name := c.family.matrix("token_embd")
+	i, ok := c.find(name)
 	if !ok {
-		return 0, fmt.Errorf("hf: %s: a model of %s lacks %s.weight", c.Dir, c.family.arch, name)
+		return 0, fmt.Errorf("hf: %s: a model of %s lacks %s", c.Dir, c.family.arch, name)
 	}
 	a := &c.arrays[i]
 	n, given, err := c.config.count("vocab_size")

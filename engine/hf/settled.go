@@ -3,6 +3,8 @@ package hf
 import (
 	"fmt"
 	"slices"
+
+	"github.com/guardcpu/guardcpu/engine"
 )
 
 // A settled key is one of config.json that a GGUF file has no place for: the architecture decides it.
@@ -13,21 +15,28 @@ type settled struct {
 }
 
 // settled returns those of a model. The scores of gemma2 and gemma3 are scaled as llama.cpp has it, by the
-// width of a head, but by D/H for the models of 46 and 62 blocks.
+// width of a head, but by D/H for the models of some number of blocks.
 func (f *family) settled(s modelShape) []settled {
+	arch := f.engine()
 	scale := settled{"query_pre_attn_scalar", float64(s.head), 256.0}
-	if s.blocks == map[string]int{"gemma2": 46, "gemma3": 62}[f.arch] {
+	if s.blocks == arch.WideScaleAt {
 		scale.value = float64(s.width / s.heads)
 	}
 	switch f.arch {
 	case "gemma2":
 		return []settled{scale}
 	case "gemma3":
-		return []settled{scale, {"rope_local_base_freq", 10000.0, 10000.0}, {"sliding_window_pattern", 6.0, 6.0}}
+		return []settled{scale, {"rope_local_base_freq", arch.LocalRopeBase, 10000.0}, {"sliding_window_pattern", float64(arch.LocalEvery), 6.0}}
 	case "qwen3moe":
 		return []settled{{"norm_topk_prob", true, false}}
 	}
 	return nil
+}
+
+// engine is what the engine knows of the architecture.
+func (f *family) engine() engine.Arch {
+	archs := engine.Architectures()
+	return archs[slices.IndexFunc(archs, func(a engine.Arch) bool { return a.Name == f.arch })]
 }
 
 // checkSettled refuses a config.json that decides otherwise.
@@ -52,7 +61,10 @@ func (f *family) checkSettled(c config, s modelShape) error {
 			return fmt.Errorf("%s is %v, want %v: a GGUF file of %s cannot say so", k.name, v, k.value, f.arch)
 		}
 	}
-	every := map[string]int{"gemma2": 2, "gemma3": 6}[f.arch]
+	every := 0
+	if f.arch == "gemma2" || f.arch == "gemma3" {
+		every = f.engine().LocalEvery
+	}
 	kinds, _ := c.m["layer_types"].([]any)
 	for i, kind := range kinds {
 		want := "sliding_attention"

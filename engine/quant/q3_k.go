@@ -38,12 +38,7 @@ func packQ3_K(dst []byte, src []float32) error {
 // weighted by x² (make_q3_quants).
 func searchEights(q []int32, x []float32) float32 {
 	clear(q)
-	at := 0
-	for i, v := range x {
-		if abs(v) > abs(x[at]) {
-			at = i
-		}
-	}
+	at := largestAt(x)
 	if abs(x[at]) < tiny {
 		return 0
 	}

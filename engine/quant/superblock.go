@@ -29,11 +29,18 @@ func checkSuperblock(name string, x []float32, first int) (at int, err error) {
 		if !finite(v) {
 			return 0, &ValueError{name, first + i, v}
 		}
+	}
+	return largestAt(x), nil
+}
+
+// largestAt returns the index of the first x of largest magnitude.
+func largestAt(x []float32) (at int) {
+	for i, v := range x {
 		if abs(v) > abs(x[at]) {
 			at = i
 		}
 	}
-	return at, nil
+	return at
 }
 
 // packSuperblocks packs block by block, as pack does, which returns false if the
@@ -76,12 +83,7 @@ func putScale(b []byte, d float32) (float32, bool) {
 // one with which the best s (least squares, weighted by x²) has the least error (make_qx_quants).
 func searchSymmetric(q []int32, x []float32, n int32) float32 {
 	clear(q)
-	at := 0
-	for i, v := range x {
-		if abs(v) > abs(x[at]) {
-			at = i
-		}
-	}
+	at := largestAt(x)
 	if abs(x[at]) < tiny {
 		return 0
 	}

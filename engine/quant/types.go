@@ -63,6 +63,9 @@ var Types = []*Type{
 // maxBlockLen is the largest BlockLen in Types.
 const maxBlockLen = 256
 
+// Version is general.quantization_version of files with these types (ggml's GGML_QNT_VERSION).
+const Version = uint32(2)
+
 // ByGGUF returns the type with that number in a GGUF file.
 func ByGGUF(t gguf.TensorType) (*Type, error) {
 	for _, q := range Types {
