@@ -75,13 +75,11 @@ func shapes(vocab *tokenizer.Vocab) []randomModel {
 	}
 }
 
-// gelu says whether llama.cpp looks up an activation of the architecture in a table of float16.
-func gelu(arch string) bool {
-	switch arch {
-	case "phi2", "gpt2", "gptneox", "starcoder2", "gemma", "gemma2", "gemma3":
-		return true
-	}
-	return false
+// gelu says whether the architecture has the activation that llama.cpp looks up in a table of float16.
+func gelu(name string) bool {
+	return slices.ContainsFunc(engine.Architectures(), func(a engine.Arch) bool {
+		return a.Name == name && (a.FFN == nn.FFNGELU || a.FFN == nn.FFNGeGLU)
+	})
 }
 
 // random compares the models of shapes in every weight type.

@@ -17,7 +17,6 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
-	"github.com/guardcpu/guardcpu/simd"
 )
 
 func convertCommand(e *env) *cli.Command {
@@ -102,20 +101,12 @@ type convertResult struct {
 	BytesBefore uint64 `json:"bytes_before"`
 }
 
-// newCtx is what converting computes with.
-func newCtx(threads int) (*nn.Ctx, error) {
-	k, err := simd.Select()
-	if err != nil {
-		return nil, &statusError{status: exitUsage, err: err}
-	}
-	return nn.NewCtx(k, threads), nil
-}
-
 func (e *env) importHF(ctx context.Context, dir, out string, o hf.ImportOptions, split gguf.Split, force bool, threads int) (*convertResult, error) {
-	nnCtx, err := newCtx(threads)
+	k, err := selectKernels()
 	if err != nil {
 		return nil, err
 	}
+	nnCtx := nn.NewCtx(k, threads)
 	c, err := hf.Open(dir)
 	if err != nil {
 		return nil, convertError(err)
@@ -174,10 +165,11 @@ func checkpointFiles(dir string) (paths []string, err error) {
 }
 
 func (e *env) exportHF(ctx context.Context, in, dir string, o hf.ExportOptions, force bool, threads int) (*convertResult, error) {
-	nnCtx, err := newCtx(threads)
+	k, err := selectKernels()
 	if err != nil {
 		return nil, err
 	}
+	nnCtx := nn.NewCtx(k, threads)
 	f, err := openGGUF(in)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,14 @@ type modelMemory struct {
 // describeModel loads the model in f, whose weights stay where they are.
 func describeModel(f *gguf.File, nCtx int) modelInfo {
 	var info modelInfo
-	if _, err := tokenizer.FromGGUF(f); err == nil {
+	m, err := engine.Load(f, engine.Options{Threads: 1})
+	var tok *tokenizer.Tokenizer
+	if err == nil {
+		tok = m.Tokenizer
+	} else {
+		tok, _ = tokenizer.FromGGUF(f)
+	}
+	if tok != nil {
 		info.Tokenizer, _, _ = f.String("tokenizer.ggml.model")
 		info.Pre, _, _ = f.String("tokenizer.ggml.pre")
 	}
@@ -50,7 +57,6 @@ func describeModel(f *gguf.File, nCtx int) modelInfo {
 			info.Templates = append(info.Templates, name)
 		}
 	}
-	m, err := engine.Load(f, engine.Options{Threads: 1})
 	if err != nil {
 		info.Problem = oneLine(trimPackage(err).Error())
 		return info

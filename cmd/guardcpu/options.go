@@ -109,6 +109,15 @@ func openGGUF(path string) (*gguf.File, error) {
 	return f, nil
 }
 
+// selectKernels is simd.Select for a command.
+func selectKernels() (*simd.Kernels, error) {
+	k, err := simd.Select()
+	if err != nil {
+		return nil, &statusError{status: exitUsage, err: err}
+	}
+	return k, nil
+}
+
 // loadModel opens the model of a file that has a vocabulary.
 func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 	m, err := loadIDsModel(f, how)
@@ -121,9 +130,9 @@ func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 
 // loadIDsModel opens the model of a file for a use that needs no vocabulary.
 func loadIDsModel(f *gguf.File, how computing) (*engine.Model, error) {
-	k, err := simd.Select()
+	k, err := selectKernels()
 	if err != nil {
-		return nil, &statusError{status: exitUsage, err: err}
+		return nil, err
 	}
 	compute, err := nn.ParseCompute(how.compute)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
-	"github.com/guardcpu/guardcpu/simd"
 )
 
 func quantizeCommand(e *env) *cli.Command {
@@ -161,9 +160,9 @@ type quantizeResult struct {
 }
 
 func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quantPlan, split gguf.Split, threads int) (*quantizeResult, error) {
-	k, err := simd.Select()
+	k, err := selectKernels()
 	if err != nil {
-		return nil, &statusError{status: exitUsage, err: err}
+		return nil, err
 	}
 	res := &quantizeResult{BytesBefore: f.Size(), Types: map[string]string{}, Notes: []string{}}
 	var set []gguf.KV
@@ -180,7 +179,7 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 		res.Notes = append(res.Notes, quantNotes(f, chosen)...)
 		set = []gguf.KV{
 			{Key: "general.file_type", Value: plan.mixture.FileType},
-			{Key: "general.quantization_version", Value: uint32(2)}, // ggml's GGML_QNT_VERSION
+			{Key: "general.quantization_version", Value: quant.Version},
 		}
 	}
 	for i := range f.Tensors {
