@@ -159,6 +159,7 @@ func attributeCommand(e *env) *cli.Command {
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
+		memoryFlag(&how.memory),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, o.flags()...)
@@ -181,6 +182,7 @@ Examples:
 			if err := noArguments(cmd); err != nil {
 				return err
 			}
+			how.memory.take()
 			if out == "" {
 				return usageError("no output is given; use --out DIR")
 			}
@@ -196,7 +198,7 @@ Examples:
 			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
-			if err := e.prepare(ctx, x.m, &mode, seed, scoreBytes(o, len(x.retain))); err != nil {
+			if err := e.prepare(ctx, x.m, &how.memory, &mode, seed, scoreBytes(o, len(x.retain))); err != nil {
 				return err
 			}
 			start := time.Now()

@@ -110,8 +110,9 @@ func cpuInfo() cpuReport {
 func examine() (*doctorReport, error) {
 	r := &doctorReport{OK: true, Build: readBuild()}
 	r.CPU = cpuInfo()
-	r.Memory.Total, r.Memory.Available = systemMemory()
-	r.Memory.Limit = memoryLimit()
+	root := os.DirFS("/")
+	r.Memory.Total, r.Memory.Available = systemMemory(root)
+	r.Memory.Limit = memoryLimit(root)
 	chosen, err := simd.Select()
 	if err != nil {
 		return nil, &statusError{status: exitUsage, err: err}

@@ -105,6 +105,7 @@ func evalCommand(e *env) *cli.Command {
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
+		memoryFlag(&how.memory),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags()...)
@@ -130,6 +131,7 @@ Examples:
 			if err := noArguments(cmd); err != nil {
 				return err
 			}
+			how.memory.take()
 			if model != "" {
 				k := slices.Index(modelKeys, as)
 				if files[k] != "" {

@@ -31,6 +31,7 @@ func finetuneCommand(e *env) *cli.Command {
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
+		memoryFlag(&how.memory),
 	}
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)
@@ -54,6 +55,7 @@ Examples:
 			if err := noArguments(cmd); err != nil {
 				return err
 			}
+			how.memory.take()
 			if len(data) == 0 {
 				return usageError("no data is given; use --data FILE")
 			}
@@ -81,7 +83,7 @@ Examples:
 				}
 				samples = append(samples, s...)
 			}
-			if err := e.prepare(ctx, m, &mode, seed, trainBytes(o.Optimizer)); err != nil {
+			if err := e.prepare(ctx, m, &how.memory, &mode, seed, trainBytes(o.Optimizer)); err != nil {
 				return err
 			}
 			written, err := mode.export(m, split)

@@ -1,13 +1,85 @@
 package main
 
 import (
-	"bytes"
-	"os"
+	"errors"
+	"math"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/guardcpu/guardcpu/engine/optim"
 )
+
+// budget is how much memory a command may take at most, resident, the weights that it looks at in a mapped file
+// among it. take decides it; before that it holds what --memory says.
+type budget struct{ limit }
+
+// memoryFlag is --memory.
+func memoryFlag(b *budget) cli.Flag {
+	return &cli.StringFlag{Name: "memory", Usage: "take at most `SIZE` of memory, such as 12GiB or 800M (the default: what the machine, its control group, ulimit and GOMEMLIMIT leave, less a sixteenth, at most 1 GiB); results do not depend on it but for rounding", Category: "common",
+		Validator: func(text string) (err error) {
+			b.bytes, err = parseMemory(text)
+			return err
+		}}
+}
+
+// parseMemory reads a size with its unit: K, M, G, T, also as KiB, are powers of 1024; KB is 1000 bytes.
+func parseMemory(text string) (uint64, error) {
+	bad := errors.New("want a number with a unit, such as 12GiB or 800M")
+	s := strings.ToUpper(strings.TrimSpace(text))
+	if s == "" {
+		return 0, nil
+	}
+	base := 1024.0
+	if cut, ok := strings.CutSuffix(s, "IB"); ok {
+		s = cut
+	} else if cut, ok := strings.CutSuffix(s, "B"); ok {
+		s, base = cut, 1000
+	}
+	n := len(s) - 1
+	if n < 1 {
+		return 0, bad
+	}
+	power := strings.IndexByte("KMGT", s[n]) + 1
+	x, err := strconv.ParseFloat(strings.TrimSpace(s[:n]), 64)
+	if err != nil || power == 0 || !(x > 0) {
+		return 0, bad
+	}
+	if x *= math.Pow(base, float64(power)); !(x >= 1 && x < 1<<62) {
+		return 0, bad
+	}
+	return uint64(x), nil
+}
+
+// take settles the budget and makes the garbage collector keep to it. Nothing known is no limit.
+func (b *budget) take() {
+	if b.bytes > 0 {
+		b.from = "--memory"
+	} else {
+		b.limit = memoryLimits()
+		b.bytes -= min(b.bytes/16, 1<<30)
+	}
+	b.forHeap(0)
+}
+
+// forHeap leaves the heap what the budget has besides mapped bytes of files.
+func (b *budget) forHeap(mapped uint64) {
+	if b.bytes == 0 {
+		debug.SetMemoryLimit(goMemLimit)
+		return
+	}
+	debug.SetMemoryLimit(max(1, int64(b.bytes)-int64(mapped)))
+}
+
+// String is the budget in a sentence: 2.0 GiB allowed (cgroup).
+func (b *budget) String() string {
+	if b.bytes == 0 {
+		return "no limit known"
+	}
+	return bytesText(b.bytes) + " allowed (" + b.from + ")"
+}
 
 // trainBytes is what training holds for each parameter that it changes: a float32 master,
 // a gradient, and what the optimizer keeps.
@@ -32,66 +104,4 @@ func scoreBytes(o scoreOptions, nRetain int) int {
 		groups = min(o.Groups, n)
 	}
 	return 4 + 4*groups
-}
-
-// usableMemory returns the bytes this process can still take: what the system has
-// available, or less under a control group's limit; 0 if neither is known.
-func usableMemory() uint64 {
-	_, free := systemMemory()
-	if limit := memoryLimit(); limit > 0 && (free == 0 || limit < free) {
-		return limit
-	}
-	return free
-}
-
-// systemMemory reads /proc/meminfo; elsewhere than on Linux it knows nothing.
-func systemMemory() (total, available uint64) {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, 0
-	}
-	for line := range bytes.Lines(data) {
-		f := strings.Fields(string(line))
-		if len(f) < 2 {
-			continue
-		}
-		kib, err := strconv.ParseUint(f[1], 10, 54)
-		if err != nil {
-			continue
-		}
-		switch f[0] {
-		case "MemTotal:":
-			total = kib << 10
-		case "MemAvailable:":
-			available = kib << 10
-		}
-	}
-	return total, available
-}
-
-// memoryLimit returns the smallest memory limit of the control groups this process
-// is in (version 2, then version 1), 0 if there is none.
-func memoryLimit() uint64 {
-	paths := []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
-	if data, err := os.ReadFile("/proc/self/cgroup"); err == nil {
-		for line := range bytes.Lines(data) {
-			if group, ok := strings.CutPrefix(strings.TrimSpace(string(line)), "0::"); ok && group != "/" {
-				for g := group; g != "" && g != "/"; g = g[:max(0, strings.LastIndexByte(g, '/'))] {
-					paths = append(paths, "/sys/fs/cgroup"+g+"/memory.max")
-				}
-			}
-		}
-	}
-	var limit uint64
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
-		if err == nil && n < 1<<62 && (limit == 0 || n < limit) { // version 1 says 2^63 less a page for none
-			limit = n
-		}
-	}
-	return limit
 }

@@ -47,10 +47,11 @@ func threadsFlag(dest *int) cli.Flag {
 		}}
 }
 
-// computing is how a model computes: --threads and --compute.
+// computing is how a model computes: --threads, --compute and, where it may take much, --memory.
 type computing struct {
 	threads int
 	compute string
+	memory  budget
 }
 
 // computeFlag is --compute. Scores, losses and metrics are computed in float32 unless
@@ -197,11 +198,11 @@ func (e *env) openMaterial(path string, how computing, o *dataOptions, needRetai
 }
 
 // prepare makes m ready for training: its weights are finite and there is memory.
-func (e *env) prepare(ctx context.Context, m *engine.Model, mode *modeOptions, seed uint64, perParam int) error {
+func (e *env) prepare(ctx context.Context, m *engine.Model, b *budget, mode *modeOptions, seed uint64, perParam int) error {
 	if err := e.checkWeights(ctx, m); err != nil {
 		return err
 	}
-	return mode.prepare(m, seed, perParam)
+	return mode.prepare(m, b, seed, perParam)
 }
 
 // checkWeights refuses a model with a weight that is NaN or infinite, naming it.

@@ -54,6 +54,7 @@ func runCommand(e *env) *cli.Command {
 		&cli.IntFlag{Name: "seeds", Usage: "unlearn `N` times, with seed, seed+1, …; the model of the first is written", Value: 1, Destination: &o.seeds, Validator: atLeast(1)},
 		threadsFlag(&o.threads),
 		computeFlag(&o.compute, nn.ComputeF32),
+		memoryFlag(&o.memory),
 		&cli.BoolFlag{Name: "report-texts", Usage: "show questions and answers of the forget set in the report", Destination: &o.texts},
 
 		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},
@@ -105,6 +106,7 @@ Examples:
 			if err := noArguments(cmd); err != nil {
 				return err
 			}
+			o.memory.take()
 			r, err := newRun(ctx, e, cmd, o)
 			if err != nil {
 				return err
@@ -242,7 +244,7 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
 	perParam := max(trainBytes(o.finetune.Optimizer), trainBytes(o.unlearn.Optimizer), scoreBytes(o.score, len(r.retain)))
-	if err := e.prepare(ctx, r.m, &o.mode, o.seed, perParam+runCopies); err != nil {
+	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, perParam+runCopies); err != nil {
 		return r, err
 	}
 	r.written, err = o.mode.export(r.m, o.split)

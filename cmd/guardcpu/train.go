@@ -35,7 +35,7 @@ func (o *modeOptions) flags() []cli.Flag {
 
 // prepare makes the parameters of m trainable, after checking that there is memory for it.
 // perParam is how many bytes are held at most for each parameter that is trained, its master among them.
-func (o *modeOptions) prepare(m *engine.Model, seed uint64, perParam int) error {
+func (o *modeOptions) prepare(m *engine.Model, b *budget, seed uint64, perParam int) error {
 	if o.mode == "lora" {
 		if err := m.TrainLoRA(engine.LoRAOptions{Rank: o.rank, Alpha: o.alpha, Targets: o.loraTargets, Seed: seed}); err != nil {
 			return &statusError{status: exitUsage, err: err}
@@ -43,8 +43,8 @@ func (o *modeOptions) prepare(m *engine.Model, seed uint64, perParam int) error 
 		return nil
 	}
 	need := uint64(m.NParams()) * uint64(perParam)
-	if free := usableMemory(); free > 0 && need > free {
-		return &statusError{status: exitIO, err: fmt.Errorf("full training of %s parameters needs %s of memory, %s are free", countText(uint64(m.NParams())), bytesText(need), bytesText(free)), remedy: "use --mode lora"}
+	if b.bytes > 0 && need > b.bytes {
+		return &statusError{status: exitIO, err: fmt.Errorf("full training of %s parameters needs %s, %v", countText(uint64(m.NParams())), bytesText(need), b), remedy: "use --mode lora"}
 	}
 	m.TrainFull()
 	return nil

@@ -112,6 +112,7 @@ func unlearnCommand(e *env) *cli.Command {
 		seedFlag(&seed, 42),
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
+		memoryFlag(&how.memory),
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, so.flags()...)
@@ -137,6 +138,7 @@ Examples:
 			if err := noArguments(cmd); err != nil {
 				return err
 			}
+			how.memory.take()
 			if out == "" {
 				return usageError("no output is given; use --out FILE")
 			}
@@ -173,7 +175,7 @@ Examples:
 			if weigh {
 				perParam = max(perParam, scoreBytes(so, len(x.retain)))
 			}
-			if err := e.prepare(ctx, m, &mode, seed, perParam); err != nil {
+			if err := e.prepare(ctx, m, &how.memory, &mode, seed, perParam); err != nil {
 				return err
 			}
 			written, err := mode.export(m, split)
