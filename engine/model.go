@@ -231,31 +231,3 @@ func (m *Model) String() string {
 	}
 	return fmt.Sprintf("%s: %v, %d parameters, %s", m.File.Name, m.Config, m.NParams(), strings.Join(names, "+"))
 }
-
-// Snapshot is a copy of everything training changes.
-type Snapshot struct {
-	values [][]float32
-}
-
-// Snapshot copies the trainable parameters.
-func (m *Model) Snapshot() *Snapshot {
-	s := &Snapshot{}
-	for _, p := range m.Trainable() {
-		s.values = append(s.values, slices.Clone(p.F32))
-	}
-	return s
-}
-
-// Restore puts back what Snapshot copied from this model in the same training mode.
-func (m *Model) Restore(s *Snapshot) {
-	ps := m.Trainable()
-	if len(ps) != len(s.values) {
-		panic(fmt.Sprintf("engine: Restore: the snapshot has %d tensors, the model trains %d", len(s.values), len(ps)))
-	}
-	for i, p := range ps {
-		if len(p.F32) != len(s.values[i]) {
-			panic(fmt.Sprintf("engine: Restore: the snapshot has %d elements for %s, want %d", len(s.values[i]), p.Name, len(p.F32)))
-		}
-		copy(p.F32, s.values[i])
-	}
-}

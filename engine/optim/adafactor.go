@@ -100,6 +100,13 @@ func (a *adafactor) Step(par simd.For, i int, w, g []float32, lr, scale float64,
 	})
 }
 
+func (a *adafactor) Moments(i int) []Moment {
+	if a.r[i] == nil {
+		return []Moment{{"c", a.c[i]}}
+	}
+	return []Moment{{"r", a.r[i]}, {"c", a.c[i]}}
+}
+
 // moment returns a second moment after one more mean of squares.
 func (a *adafactor) moment(v float32, mean float64) float32 {
 	return float32(a.beta*float64(v) + (1-a.beta)*(mean+adafactorEps))

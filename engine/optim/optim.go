@@ -30,6 +30,14 @@ type Optimizer interface {
 	// scale) with learning rate lr. decay says whether weight decay applies to it.
 	// par divides the work.
 	Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool)
+	// Moments returns what it remembers of tensor i from update to update, as views that do not move.
+	Moments(i int) []Moment
+}
+
+// Moment is one of the things an optimizer remembers of a tensor.
+type Moment struct {
+	Name   string // unique among those of a tensor
+	Values []float32
 }
 
 // Shape is that of a tensor; a vector has one row.
@@ -117,6 +125,8 @@ func (a *adamW) Step(par simd.For, i int, w, g []float32, lr, scale float64, dec
 	pieces(par, len(w), func(lo, hi int) { a.k.AdamW(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], &s) })
 }
 
+func (a *adamW) Moments(i int) []Moment { return []Moment{{"m", a.m[i]}, {"v", a.v[i]}} }
+
 // sgd is w ← w·(1 - lr·decay) - lr·u with u = momentum·u + scale·g
 // (Sutskever et al. 2013, as PyTorch writes it: no dampening, no Nesterov).
 type sgd struct {
@@ -150,4 +160,11 @@ func (s *sgd) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay
 		s.k.Axpy(u, float32(scale), g)
 		s.k.Axpy(w, float32(-lr), u)
 	})
+}
+
+func (s *sgd) Moments(i int) []Moment {
+	if s.u == nil {
+		return nil
+	}
+	return []Moment{{"u", s.u[i]}}
 }
