@@ -63,13 +63,8 @@ func (m *Model) Export(path string, o ExportOptions) error {
 // ExportParts is Export for a model that may take several files. It returns their names.
 func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
-	for ps := m.params; len(ps) > 0; {
-		name, n := tensorOf(ps[0]), 1
-		for n < len(ps) && tensorOf(ps[n]) == name {
-			n++
-		}
-		parts := ps[:n] // of one tensor
-		ps = ps[n:]
+	for _, parts := range m.tensors() {
+		name := tensorOf(parts[0])
 		if t := o.Types[name]; (t == nil || t == parts[0].Stored.Type) && !slices.ContainsFunc(parts, func(p *nn.Param) bool { return changed(m.Ctx.K, p) }) {
 			continue
 		}
@@ -87,10 +82,10 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 }
 
 // changed says whether p differs from what the file holds.
-func changed(k *simd.Kernels, p *nn.Param) bool {
-	if learnt(p) {
-		return true
-	}
+func changed(k *simd.Kernels, p *nn.Param) bool { return learnt(p) || stale(k, p) }
+
+// stale says whether p has float32 weights that are not those of the file.
+func stale(k *simd.Kernels, p *nn.Param) bool {
 	if p.F32 == nil {
 		return false
 	}

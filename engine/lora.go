@@ -39,16 +39,33 @@ func (m *Model) TrainLoRA(o LoRAOptions) error {
 	}
 	for _, p := range targets {
 		rng := rand.New(rand.NewPCG(o.Seed, uint64(p.Index)))
-		a := &nn.Param{Index: p.Index, Name: p.Name + ".lora_a", Rows: o.Rank, Cols: p.Cols, Trainable: true}
-		b := &nn.Param{Index: p.Index, Name: p.Name + ".lora_b", Rows: p.Rows, Cols: o.Rank, Trainable: true}
-		a.F32, b.F32 = make([]float32, a.Len()), make([]float32, b.Len())
+		ad := newAdapter(p, o.Rank, loraScale(float32(o.Alpha), o.Rank))
+		ad.A.F32, ad.B.F32 = make([]float32, ad.A.Len()), make([]float32, ad.B.Len())
 		bound := 1 / math.Sqrt(float64(p.Cols))
-		for i := range a.F32 {
-			a.F32[i] = float32((2*rng.Float64() - 1) * bound)
+		for i := range ad.A.F32 {
+			ad.A.F32[i] = float32((2*rng.Float64() - 1) * bound)
 		}
-		p.Adapter = &nn.Adapter{A: a, B: b, Scale: float32(o.Alpha / float64(o.Rank))}
+		p.Adapter = ad
 	}
+	m.loraAlpha = float32(o.Alpha)
 	return nil
+}
+
+// newAdapter returns an adapter of p without its values.
+func newAdapter(p *nn.Param, rank int, scale float32) *nn.Adapter {
+	return &nn.Adapter{
+		A:     &nn.Param{Index: p.Index, Name: p.Name + loraA, Rows: rank, Cols: p.Cols, Trainable: true},
+		B:     &nn.Param{Index: p.Index, Name: p.Name + loraB, Rows: p.Rows, Cols: rank, Trainable: true},
+		Scale: scale,
+	}
+}
+
+// loraScale is what B·A is scaled by; as for llama.cpp, an alpha of 0 scales nothing.
+func loraScale(alpha float32, rank int) float32 {
+	if alpha == 0 {
+		return 1
+	}
+	return alpha / float32(rank)
 }
 
 // loraTargets are the matrices that get an adapter.

@@ -34,6 +34,8 @@ type Model struct {
 	w      weights
 	params []*nn.Param // of the file, in the order of layout
 	ownsF  bool
+
+	loraAlpha float32 // of the adapters, if there are any
 }
 
 // Open maps the GGUF file at path and binds its tensors.
