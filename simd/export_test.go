@@ -14,3 +14,6 @@ func NewBlocking(l2, l3 int) (rows, cols, buf int) {
 	b := newBlocking(l2, l3)
 	return b.rows, b.cols, b.buf
 }
+
+// FewTaskRows returns how many rows of weights a task of few rows takes.
+func FewTaskRows(rows, cols int) int { return fewRows(rows, cols) }

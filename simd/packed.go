@@ -192,13 +192,9 @@ func (t *tasks) one(task int) {
 }
 
 // fewRows returns how many rows of weights a task of few rows takes: whole groups of
-// eight, but for rows so long that fewer are work enough for one call.
+// eight, for which alone there is assembly, also of rows so long that fewer were work enough.
 func fewRows(rows, cols int) int {
-	n := max(1, fewTask/max(1, rows*cols))
-	if n < 8 {
-		return n
-	}
-	return n &^ 7
+	return max(8, fewTask/max(1, rows*cols)&^7)
 }
 
 // few are the products of few rows of numbers.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/simd"
@@ -500,6 +501,17 @@ func TestMulFew(t *testing.T) {
 			require.Panics(t, func() { k.MulFew(nil, w[:8], 4, 2, 4, []simd.Product{p}) })
 		}
 	})
+}
+
+// However long the rows are, a task of few rows has whole groups of eight: what is left of
+// them goes through the portable loops.
+func TestTasksOfFewRowsAreWholeGroups(t *testing.T) {
+	for rows := 1; rows < 8; rows++ {
+		for _, cols := range []int{32, 4096, 11008, 1 << 20} {
+			n := simd.FewTaskRows(rows, cols)
+			assert.True(t, n >= 8 && n%8 == 0, "%d rows of %d: %d", rows, cols, n)
+		}
+	}
 }
 
 // Rows of a type without a DotRows are unpacked and multiplied as those of numbers.
