@@ -34,14 +34,16 @@ type Shape struct {
 // for the projections into the residual stream; gains one, biases zero. The
 // same shape gives the same bytes.
 func Create(path string, s Shape) error {
-	kvs, tensors, err := s.build()
+	kvs, tensors, err := s.Build()
 	if err != nil {
 		return err
 	}
 	return gguf.Write(path, kvs, tensors)
 }
 
-func (s Shape) build() ([]gguf.KV, []gguf.TensorData, error) {
+// Build returns the keys and tensors that Create writes. Their types and data may be
+// changed before they are written.
+func (s Shape) Build() ([]gguf.KV, []gguf.TensorData, error) {
 	arch, err := archByName(s.Arch)
 	if err != nil {
 		return nil, nil, fmt.Errorf("engine: Create: %w", err)
