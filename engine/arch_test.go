@@ -85,7 +85,7 @@ func TestArchitecturesLearnAndAreWritten(t *testing.T) {
 				m := openArch(t, arch, name)
 				m.TrainFull()
 				samples := tiny.Samples(4, 12, 11)
-				require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.02, 60), nil))
+				require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.02, 60), engine.FinetuneHooks{}))
 				assert.Less(t, meanNLL(t, m, samples), 0.02)
 
 				out := filepath.Join(t.TempDir(), "out.gguf")

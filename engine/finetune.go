@@ -32,11 +32,21 @@ type FinetuneStep struct {
 	Tokens      int
 }
 
+// FinetuneHooks are called from Finetune's goroutine; any may be nil. An error ends the training.
+type FinetuneHooks struct {
+	// Start is called before the first step. It may bring the trainer to where a training
+	// with the same options was stopped, by its State and SetDone: the result is the same.
+	Start func(*Trainer) error
+	// Step is called after every step.
+	Step func(FinetuneStep) error
+	// Save is called after Step, and may keep the trainer's State and Done.
+	Save func(*Trainer) error
+}
+
 // Finetune trains what is trainable in m on the samples: every step's loss is the
 // mean negative log-likelihood over the tokens that count in its batch. The order of an epoch
-// follows from the seed and the epoch. onStep, if not nil, may stop the training
-// by an error; so does the context, between steps.
-func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions, onStep func(FinetuneStep) error) error {
+// follows from the seed and the epoch. The context, too, ends the training between steps.
+func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions, h FinetuneHooks) error {
 	if len(samples) == 0 {
 		return fmt.Errorf("engine: there is nothing to fine-tune on")
 	}
@@ -54,14 +64,19 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 	if err != nil {
 		return err
 	}
+	if h.Start != nil {
+		if err := h.Start(tr); err != nil {
+			return err
+		}
+	}
 	var order []int // of the epoch
-	for step := range o.Steps {
+	for step := tr.Done(); step < o.Steps; step++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		epoch := step / perEpoch
 		lo := step % perEpoch * o.Batch
-		if lo == 0 {
+		if lo == 0 || order == nil {
 			order = rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(len(samples))
 		}
 		batch := make([]Sample, 0, o.Batch)
@@ -72,11 +87,15 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 		if err != nil {
 			return err
 		}
-		if onStep == nil {
-			continue
+		if h.Step != nil {
+			if err := h.Step(FinetuneStep{step + 1, o.Steps, epoch, mean(st.Losses[0]), st.LR, st.GradNorm, st.Tokens}); err != nil {
+				return err
+			}
 		}
-		if err := onStep(FinetuneStep{step + 1, o.Steps, epoch, mean(st.Losses[0]), st.LR, st.GradNorm, st.Tokens}); err != nil {
-			return err
+		if h.Save != nil {
+			if err := h.Save(tr); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -59,7 +59,7 @@ func TestAdapterFileIsWhatWasTrained(t *testing.T) {
 			before := allLogits(m, samples)
 			require.NoError(t, m.TrainLoRA(everyMatrix(5.3)))
 			require.NoError(t, m.CheckAdapter())
-			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 3), nil))
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 3), engine.FinetuneHooks{}))
 			want := allLogits(m, samples)
 			require.NotEqual(t, before, want)
 

@@ -30,7 +30,7 @@ func TestTrainingModesFollowEachOther(t *testing.T) {
 			for _, p := range m.Params() {
 				require.False(t, p.Trainable && p.Adapter != nil, p.Name)
 			}
-			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 4), nil))
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 4), engine.FinetuneHooks{}))
 			require.Less(t, meanNLL(t, m, samples), before, "mode %d", i)
 		}
 		want := meanNLL(t, m, samples)

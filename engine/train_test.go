@@ -47,11 +47,11 @@ func TestFinetuneLearnsByHeart(t *testing.T) {
 			samples := tiny.Samples(8, 12, 11)
 			before := meanNLL(t, m, samples)
 			steps := 0
-			err := engine.Finetune(context.Background(), m, samples, finetuneOptions(0.02, 60), func(s engine.FinetuneStep) error {
+			err := engine.Finetune(context.Background(), m, samples, finetuneOptions(0.02, 60), engine.FinetuneHooks{Step: func(s engine.FinetuneStep) error {
 				steps++
 				assert.Equal(t, 120, s.Steps)
 				return nil
-			})
+			}})
 			require.NoError(t, err)
 			assert.Equal(t, 120, steps)
 			after := meanNLL(t, m, samples)
@@ -71,7 +71,7 @@ func TestTrainingIsReproducible(t *testing.T) {
 		m.TrainFull()
 		o := finetuneOptions(0.01, 3)
 		o.Seed, o.Clip = seed, 0.5
-		require.NoError(t, engine.Finetune(context.Background(), m, tiny.Samples(10, 12, 1), o, nil))
+		require.NoError(t, engine.Finetune(context.Background(), m, tiny.Samples(10, 12, 1), o, engine.FinetuneHooks{}))
 		p, err := m.Param("blk.1.ffn_down.weight")
 		require.NoError(t, err)
 		return p.F32
@@ -118,7 +118,7 @@ func TestDivergenceStopsBeforeTheUpdate(t *testing.T) {
 	m.TrainFull()
 	o := finetuneOptions(1e30, 50)
 	o.Warmup = 0
-	err := engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), o, nil)
+	err := engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), o, engine.FinetuneHooks{})
 	var d *engine.DivergedError
 	require.ErrorAs(t, err, &d)
 	assert.Less(t, d.Step, 5)
@@ -129,17 +129,17 @@ func TestFinetuneStops(t *testing.T) {
 	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
 	m.TrainFull()
 	ctx, cancel := context.WithCancel(context.Background())
-	err := engine.Finetune(ctx, m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), func(s engine.FinetuneStep) error {
+	err := engine.Finetune(ctx, m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), engine.FinetuneHooks{Step: func(s engine.FinetuneStep) error {
 		if s.Step == 3 {
 			cancel()
 		}
 		return nil
-	})
+	}})
 	assert.ErrorIs(t, err, context.Canceled)
 	stop := errors.New("enough")
-	err = engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), func(engine.FinetuneStep) error { return stop })
+	err = engine.Finetune(context.Background(), m, tiny.Samples(8, 12, 1), finetuneOptions(0.01, 5), engine.FinetuneHooks{Step: func(engine.FinetuneStep) error { return stop }})
 	assert.ErrorIs(t, err, stop)
-	assert.ErrorContains(t, engine.Finetune(context.Background(), m, nil, finetuneOptions(0.01, 5), nil), "nothing to fine-tune on")
+	assert.ErrorContains(t, engine.Finetune(context.Background(), m, nil, finetuneOptions(0.01, 5), engine.FinetuneHooks{}), "nothing to fine-tune on")
 	_, err = engine.NewTrainer(tiny.Open(t, tiny.Shape("llama"), engine.Options{}), engine.DefaultTrainOptions())
 	assert.ErrorContains(t, err, "nothing is trainable")
 }
@@ -150,7 +150,7 @@ func TestSnapshotRestores(t *testing.T) {
 	samples := tiny.Samples(8, 12, 1)
 	before := meanNLL(t, m, samples)
 	s := m.Snapshot()
-	require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), nil))
+	require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), engine.FinetuneHooks{}))
 	assert.NotEqual(t, before, meanNLL(t, m, samples))
 	m.Restore(s)
 	assert.Equal(t, before, meanNLL(t, m, samples))
@@ -169,7 +169,7 @@ func TestExportWritesWhatChanged(t *testing.T) {
 
 			prepare(t, m, lora)
 			samples := tiny.Samples(8, 12, 1)
-			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 5), nil))
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 5), engine.FinetuneHooks{}))
 			want := meanNLL(t, m, samples)
 			out := filepath.Join(dir, "out.gguf")
 			require.NoError(t, m.Export(out, engine.ExportOptions{Set: []gguf.KV{{Key: "guardcpu.version", Value: "test"}}}))
@@ -273,7 +273,7 @@ func TestReferenceKeepsTheLogits(t *testing.T) {
 			})
 			r, err := m.NewReference(context.Background(), samples, dir, nil)
 			require.NoError(t, err)
-			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), nil))
+			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), engine.FinetuneHooks{}))
 			got, err := r.Logits(at)
 			require.NoError(t, err)
 			assert.Equal(t, want.Data, got.Data, arch)
@@ -364,7 +364,7 @@ func TestSamplesThatAModelCannotTake(t *testing.T) {
 		left, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		assert.Empty(t, left)
-		assert.EqualError(t, engine.Finetune(ctx, m, samples, finetuneOptions(0.01, 1), nil), want)
+		assert.EqualError(t, engine.Finetune(ctx, m, samples, finetuneOptions(0.01, 1), engine.FinetuneHooks{}), want)
 		tr, err := engine.NewTrainer(m, engine.DefaultTrainOptions())
 		require.NoError(t, err)
 		_, err = tr.Step([]engine.Term{engine.MeanNLL("x", samples[:1]), engine.MeanNLL("y", samples)})

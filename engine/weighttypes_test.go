@@ -134,7 +134,7 @@ func TestTrainingOfEveryType(t *testing.T) {
 			}
 			require.NoError(t, m.CheckExport(o))
 			if lora {
-				require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.05, 2), nil))
+				require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.05, 2), engine.FinetuneHooks{}))
 			} else {
 				p, err := m.Param("blk.0.attn_q.weight")
 				require.NoError(t, err)

@@ -110,10 +110,17 @@ func (s *StepInfo) TokensPerSecond() float64 { return float64(s.Tokens) / s.Elap
 type Hooks struct {
 	// Reference is told how many retain samples of KM's reference are done.
 	Reference engine.Progress
+	// Start is called before the first step, when the reference is made. It may bring the trainer
+	// to where an unlearning of the same model, data and options was stopped, by its State and SetDone:
+	// the result is the same.
+	Start func(*engine.Trainer) error
 	// Step is called after every step.
 	Step func(StepInfo) error
-	// Epoch is called after the step that completes an epoch, counted from 1; the
-	// model may be evaluated there. It must not change the model.
+	// Save is called after Step, and may keep the trainer's State and Done.
+	Save func(*engine.Trainer) error
+	// Epoch is called after the step that completes an epoch, counted from 1, when Save has returned, and
+	// once more after a Start that went to the end of an epoch; the model may be evaluated
+	// there. It must not change the model.
 	Epoch func(epoch int) error
 }
 
@@ -167,7 +174,19 @@ func Unlearn(ctx context.Context, m *engine.Model, d Data, o Options, h Hooks) (
 		}
 		defer r.ref.Close()
 	}
-	for step := range o.Steps {
+	done := 0 // steps
+	if h.Start != nil {
+		if err := h.Start(trainer); err != nil {
+			return hist, err
+		}
+		done = trainer.Done()
+	}
+	if done > 0 {
+		if err := h.epoch(sched, done); err != nil {
+			return hist, stopped(err)
+		}
+	}
+	for step := done; step < o.Steps; step++ {
 		if err := ctx.Err(); err != nil {
 			return hist, err
 		}
@@ -195,21 +214,42 @@ func Unlearn(ctx context.Context, m *engine.Model, d Data, o Options, h Hooks) (
 		}
 		info.Terms, info.Objective = termLosses(terms, st.Losses)
 		hist.Steps = append(hist.Steps, info)
-		err = nil
-		if h.Step != nil {
-			err = h.Step(info)
-		}
-		if done := sched.EpochsDone(step + 1); err == nil && h.Epoch != nil && done > sched.EpochsDone(step) {
-			err = h.Epoch(done)
-		}
-		if errors.Is(err, ErrStop) {
-			return hist, nil
-		}
-		if err != nil {
-			return hist, err
+		if err := h.step(trainer, info, sched); err != nil {
+			return hist, stopped(err)
 		}
 	}
 	return hist, nil
+}
+
+// step calls what is due after a step.
+func (h *Hooks) step(tr *engine.Trainer, info StepInfo, s *Schedule) error {
+	if h.Step != nil {
+		if err := h.Step(info); err != nil {
+			return err
+		}
+	}
+	if h.Save != nil {
+		if err := h.Save(tr); err != nil {
+			return err
+		}
+	}
+	return h.epoch(s, info.Step)
+}
+
+// epoch calls Epoch if the last of the steps done completed an epoch.
+func (h *Hooks) epoch(s *Schedule, done int) error {
+	if epoch := s.EpochsDone(done); h.Epoch != nil && epoch > s.EpochsDone(done-1) {
+		return h.Epoch(epoch)
+	}
+	return nil
+}
+
+// stopped is the error of an unlearning that ends with a hook's.
+func stopped(err error) error {
+	if errors.Is(err, ErrStop) {
+		return nil
+	}
+	return err
 }
 
 // run is what the steps of Unlearn share.

@@ -124,7 +124,7 @@ func TestUnlearningForgetsAndRetains(t *testing.T) {
 		d := data(2, 6)
 		fo := engine.DefaultFinetuneOptions()
 		fo.LR, fo.Epochs, fo.Batch, fo.Warmup = 0.02, 60, 4, 2
-		require.NoError(t, engine.Finetune(context.Background(), learned, append(append([]engine.Sample{}, d.Forget...), d.Retain...), fo, nil))
+		require.NoError(t, engine.Finetune(context.Background(), learned, append(append([]engine.Sample{}, d.Forget...), d.Retain...), fo, engine.FinetuneHooks{}))
 		weights := theta(learned)
 		require.Less(t, meanLoss(t, learned, d.Forget, TokenMean), 0.2)
 		for _, l := range Losses {

@@ -119,14 +119,14 @@ func train(ctx context.Context, d *data, items []tofu.Item, path string, epochs,
 	o.LR, o.Schedule, o.Warmup, o.Epochs, o.Batch, o.Seed, o.Clip = trainLR, "cosine", 200, epochs, trainBatch, trainSeed, 1
 	began, tokens := time.Now(), 0
 	log.Printf("%s: %v, %d samples", path, m, len(samples))
-	err = engine.Finetune(ctx, m, samples, o, func(s engine.FinetuneStep) error {
+	err = engine.Finetune(ctx, m, samples, o, engine.FinetuneHooks{Step: func(s engine.FinetuneStep) error {
 		tokens += s.Tokens
 		if s.Step%100 == 0 || s.Step == s.Steps {
 			log.Printf("step %d of %d, epoch %d, loss %.4f, gradient %.2f, %.0f tokens/s", s.Step, s.Steps, s.Epoch, s.Loss, s.GradNorm,
 				float64(tokens)/time.Since(began).Seconds())
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return fmt.Errorf("training %s: %w", path, err)
 	}

@@ -128,7 +128,7 @@ func noArguments(cmd *cli.Command) error {
 // finetune trains m with progress, and returns the last step. onStep may be nil.
 func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sample, o engine.FinetuneOptions, name string, onStep func(engine.FinetuneStep)) (last engine.FinetuneStep, err error) {
 	task := e.bars.Start(name)
-	err = engine.Finetune(ctx, m, samples, o, func(s engine.FinetuneStep) error {
+	err = engine.Finetune(ctx, m, samples, o, engine.FinetuneHooks{Step: func(s engine.FinetuneStep) error {
 		last = s
 		task.Note("loss %.3f", s.Loss)
 		task.Set(s.Step, s.Steps)
@@ -136,7 +136,7 @@ func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sa
 			onStep(s)
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return last, trainError(err)
 	}
