@@ -62,6 +62,9 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 			return nil, err
 		}
 	}
+	if kind, _, _ := f.String("general.type"); kind == "adapter" {
+		return nil, fmt.Errorf("engine: %s is an adapter, which works beside its model only", f.Name)
+	}
 	c, err := readConfig(f)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ Examples:
   guardcpu chat --model base.gguf --chat-template chatml < question.txt`,
 		Flags: append([]cli.Flag{
 			modelFlag(&model),
+			loraFlag(&how),
 			&cli.StringFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`TEXT` of the one message", Destination: &prompt},
 			&cli.StringFlag{Name: "system", Aliases: []string{"sys"}, Usage: "`TEXT` of the system message", Destination: &system},
 			&cli.BoolFlag{Name: "lines", Usage: "every line of standard input is a message", Destination: &lines},

@@ -91,6 +91,7 @@ func evalCommand(e *env) *cli.Command {
 	o := evalOptions{}
 	flags := []cli.Flag{
 		modelFlag(&model),
+		loraFlag(&how),
 		&cli.StringFlag{Name: "as", Usage: "`NAME` of --model or --logs in metrics.json: before, baseline, guard, gold", Value: "before", Destination: &as, Validator: oneOf(modelKeys...)},
 		&cli.StringFlag{Name: "before", Usage: "GGUF `FILE` of the model before unlearning", Destination: &files[0], TakesFile: true},
 		&cli.StringFlag{Name: "baseline", Usage: "GGUF `FILE` of the model unlearned by the plain method", Destination: &files[1], TakesFile: true},
@@ -139,6 +140,9 @@ Examples:
 				}
 				files[k] = model
 			}
+			if how.lora != "" && model == "" {
+				return usageError("--lora is the adapter of --model, and there is none")
+			}
 			var goldLogs *tofu.Logs
 			if retainLogs != "" {
 				var err error
@@ -166,7 +170,7 @@ Examples:
 			}
 			var s tofu.Sets
 			var err error
-			inputs := append(o.inputs(), append(files[:], cmd.String("config"))...)
+			inputs := append(o.inputs(), append(files[:], how.lora, cmd.String("config"))...)
 			for _, f := range []struct {
 				role, path string
 				items      *[]tofu.Item
@@ -189,6 +193,10 @@ Examples:
 			for i, key := range modelKeys {
 				if files[i] == "" {
 					continue
+				}
+				how := how
+				if key != as {
+					how.lora = "" // which is --model's
 				}
 				x, err := openSubject(files[i], how, &d)
 				if err != nil {

@@ -36,7 +36,7 @@ func finetuneCommand(e *env) *cli.Command {
 	flags = append(flags, d.formatFlags()...)
 	flags = append(flags, o.flags("", "training")...)
 	flags = append(flags, mode.flags()...)
-	flags = append(flags, mode.typeFlag())
+	flags = append(flags, mode.typeFlag(), mode.loraOutFlag())
 	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "finetune",
@@ -59,15 +59,15 @@ Examples:
 			if len(data) == 0 {
 				return usageError("no data is given; use --data FILE")
 			}
-			if out == "" {
-				return usageError("no output is given; use --out FILE")
+			if err := mode.needsOutput(out); err != nil {
+				return err
 			}
 			x, err := openSubject(model, how, &d)
 			if err != nil {
 				return err
 			}
 			defer x.close()
-			if err := checkModelOutput(out, force, split, x.file, append(data, model, cmd.String("config"))...); err != nil {
+			if err := mode.checkOutputs(out, force, split, x.file, append(data, model, cmd.String("config"))...); err != nil {
 				return err
 			}
 			m := x.m
@@ -86,7 +86,7 @@ Examples:
 			if err := e.prepare(ctx, m, &how.memory, &mode, seed, trainBytes(o.Optimizer)); err != nil {
 				return err
 			}
-			written, err := mode.export(m, split)
+			written, err := mode.writes(m, out, split)
 			if err != nil {
 				return err
 			}
@@ -96,22 +96,21 @@ Examples:
 			if err != nil {
 				return err
 			}
-			paths, err := e.export(m, out, written)
-			if err != nil {
+			if out, err = e.write(m, &mode, out, written); err != nil {
 				return err
 			}
-			out = paths[0]
 			result := struct {
 				Out     string  `json:"out"`
+				LoRAOut string  `json:"lora_out,omitempty"`
 				Steps   int     `json:"steps"`
 				Loss    float64 `json:"loss"` // of the last step
 				Samples int     `json:"samples"`
 				Seconds float64 `json:"seconds"`
-			}{out, last.Steps, last.Loss, len(samples), seconds(time.Since(start))}
+			}{out, mode.loraOut, last.Steps, last.Loss, len(samples), seconds(time.Since(start))}
 			if cmd.Bool("json") {
 				return e.json(result)
 			}
-			fmt.Fprintf(e.stdout, "%s: %s, %s, last loss %.4f, %s\n", out, plural(len(samples), "sample"), plural(last.Steps, "step"), last.Loss, durationText(time.Since(start)))
+			fmt.Fprintf(e.stdout, "%s: %s, %s, last loss %.4f, %s\n", mode.names(out), plural(len(samples), "sample"), plural(last.Steps, "step"), last.Loss, durationText(time.Since(start)))
 			return nil
 		},
 	}

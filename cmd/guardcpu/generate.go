@@ -40,6 +40,7 @@ Examples:
   guardcpu generate --model model.gguf --file story.txt --stop "." --repeat-penalty 1.1`,
 		Flags: append([]cli.Flag{
 			modelFlag(&model),
+			loraFlag(&how),
 			&cli.StringFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`TEXT` to continue", Destination: &prompt},
 			&cli.StringFlag{Name: "prompt-ids", Usage: "token `IDS` to continue in place of a text, separated by commas", Destination: &promptIDs},
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the text to continue from `FILE`, - for standard input", Destination: &file, TakesFile: true},

@@ -19,7 +19,7 @@ import (
 const shownElements = 6
 
 func inspectCommand(e *env) *cli.Command {
-	var model string
+	var model, lora string
 	var tensors bool
 	var nCtx int
 	return &cli.Command{
@@ -29,14 +29,17 @@ func inspectCommand(e *env) *cli.Command {
 		Description: `The file is checked as strictly as for a run, its weights are not read.
 Long arrays are shortened; --json holds everything. The memory of each mode is what it holds
 besides the file, which is mapped, and besides activations; full training is refused by the same
-numbers. --ctx says for how many tokens keys and values are kept.
+numbers. --ctx says for how many tokens keys and values are kept. With --lora it says whether an
+adapter fits the model.
 
 Examples:
   guardcpu inspect model.gguf
   guardcpu inspect --tensors=false model.gguf
+  guardcpu inspect --lora adapter.gguf model.gguf
   guardcpu inspect --json model.gguf | jq '.tensors[] | select(.type=="Q8_0") | .name'`,
 		Flags: []cli.Flag{
 			modelFlag(&model),
+			&cli.StringFlag{Name: "lora", Usage: "GGUF `FILE` of a LoRA adapter for the model", Destination: &lora, TakesFile: true},
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors", Value: true, Destination: &tensors},
 			&cli.IntFlag{Name: "ctx", Usage: "memory of a context of `N` tokens; 0: what the model is made for", Destination: &nCtx, Validator: atLeast(0)},
 		},
@@ -52,6 +55,11 @@ Examples:
 			defer f.Close()
 			info := describeFile(f)
 			info.Model = describeModel(f, nCtx)
+			if lora != "" {
+				if info.Adapter, err = describeAdapter(f, lora); err != nil {
+					return err
+				}
+			}
 			if cmd.Bool("json") {
 				return e.json(info)
 			}
@@ -85,6 +93,7 @@ type fileInfo struct {
 	Parameters uint64       `json:"parameters"`
 	Types      []typeCount  `json:"types"`
 	Model      modelInfo    `json:"model"`
+	Adapter    *adapterInfo `json:"adapter,omitempty"` // of --lora
 	Metadata   []keyInfo    `json:"metadata"`
 	Tensors    []tensorInfo `json:"tensors"`
 }
@@ -186,6 +195,9 @@ func printFile(w io.Writer, f *gguf.File, info fileInfo, tensors bool) {
 		oneLine(f.Name), f.Version, info.ByteOrder, size, f.Alignment, len(f.KVs), len(f.Tensors), countText(info.Parameters))
 	for i, t := range info.Types {
 		fmt.Fprintf(w, "%s %s: %d tensors, %s", map[bool]string{true: ":", false: ";"}[i == 0], t.Type, t.Tensors, bytesText(t.Bytes))
+	}
+	if a := info.Adapter; a != nil {
+		fmt.Fprintf(w, "\n  adapter %s: %s of rank %s, %s parameters", oneLine(a.File), plural(a.Adapted, "adapted tensor"), a.ranks(), countText(uint64(a.Parameters)))
 	}
 	info.Model.print(w)
 	fmt.Fprintf(w, "%sMetadata\n", map[bool]string{true: "\n", false: "\n\n"}[len(info.Model.Memory) > 0])

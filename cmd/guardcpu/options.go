@@ -52,6 +52,7 @@ type computing struct {
 	threads int
 	compute string
 	memory  budget
+	lora    string // file of an adapter, or empty
 }
 
 // computeFlag is --compute. Scores, losses and metrics are computed in float32 unless
@@ -142,6 +143,11 @@ func loadIDsModel(f *gguf.File, how computing) (*engine.Model, error) {
 	m, err := engine.Load(f, engine.Options{Threads: how.threads, Kernels: k, Compute: compute})
 	if err != nil {
 		return nil, modelError(err, "")
+	}
+	if how.lora != "" {
+		if err := loadAdapter(m, how.lora); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
 }

@@ -39,6 +39,7 @@ Examples:
   guardcpu perplexity --model model.gguf --file forget.txt --ctx 256 --chunks 20 --json`,
 		Flags: []cli.Flag{
 			modelFlag(&model),
+			loraFlag(&how),
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the text from `FILE`, - for standard input", Destination: &file, TakesFile: true},
 			&cli.IntFlag{Name: "ctx", Aliases: []string{"c"}, Usage: "chunks of `N` tokens; 0: 512, or the model's context where that is less", Destination: &nCtx, Validator: func(n int) error {
 				if n != 0 && n < 4 {

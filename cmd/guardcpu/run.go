@@ -71,7 +71,7 @@ func runCommand(e *env) *cli.Command {
 	flags = append(flags, o.score.flags()...)
 	flags = append(flags, o.unlearn.flags()...)
 	flags = append(flags, o.mode.flags()...)
-	flags = append(flags, o.mode.typeFlag())
+	flags = append(flags, o.mode.typeFlag(), o.mode.loraOutFlag())
 	flags = append(flags, o.eval.flags()...)
 	flags = append(flags, splitFlags(&o.split)...)
 	return &cli.Command{
@@ -247,7 +247,7 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, perParam+runCopies); err != nil {
 		return r, err
 	}
-	r.written, err = o.mode.export(r.m, o.split)
+	r.written, err = o.mode.writes(r.m, rundir.Model, o.split)
 	return r, err
 }
 
@@ -324,10 +324,8 @@ func (r *run) checkOutputs() error {
 	if o.gold != "" && o.gold != "train" {
 		inputs = append(inputs, o.gold)
 	}
-	if o.out != "" {
-		if err := checkModelOutput(o.out, o.force, o.split, r.file, inputs...); err != nil {
-			return err
-		}
+	if err := o.mode.checkOutputs(o.out, o.force, o.split, r.file, inputs...); err != nil {
+		return err
 	}
 	dir := o.runs
 	if o.dir != "" {

@@ -88,7 +88,7 @@ func (r *run) makeDir(ctx context.Context) (err error) {
 	if err != nil {
 		return ioError(fmt.Errorf("run directory: %w", err), "use --run-dir or --runs for another place")
 	}
-	config, err := configYAML(r.cmd, "run-dir", "runs", "out", "no-finetune")
+	config, err := configYAML(r.cmd, "run-dir", "runs", "out", "lora-out", "no-finetune")
 	if err != nil {
 		return err
 	}
@@ -324,6 +324,9 @@ func (r *run) finish(ctx context.Context) error {
 		r.o.out = out[0]
 		ctx = context.WithoutCancel(ctx) // who finds the output finds what describes it, too
 	}
+	if err := r.o.mode.writeAdapter(r.m, r.written.Set); err != nil {
+		return err
+	}
 	if err := r.metrics.addRates(); err != nil {
 		return dataError(err, "")
 	}
@@ -335,6 +338,11 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	if out != nil {
 		if err := r.manifest.addOutput(ctx, "out", out...); err != nil {
+			return err
+		}
+	}
+	if adapter := r.o.mode.loraOut; adapter != "" {
+		if err := r.manifest.addOutput(ctx, "lora-out", adapter); err != nil {
 			return err
 		}
 	}

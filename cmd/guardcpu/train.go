@@ -20,12 +20,13 @@ type modeOptions struct {
 	alpha       float64
 	loraTargets []string
 	typeName    string
+	loraOut     string
 }
 
 func (o *modeOptions) flags() []cli.Flag {
 	d := engine.DefaultLoRAOptions()
 	return []cli.Flag{
-		&cli.StringFlag{Name: "mode", Usage: "`MODE` of training: full (float32 masters of every weight) or lora (adapters, merged when written)", Value: "full", Destination: &o.mode, Category: "training",
+		&cli.StringFlag{Name: "mode", Usage: "`MODE` of training: full (float32 masters of every weight) or lora (adapters, merged when a model is written)", Value: "full", Destination: &o.mode, Category: "training",
 			Validator: oneOf("full", "lora")},
 		&cli.IntFlag{Name: "lora-rank", Usage: "rank `R` of the adapters", Value: d.Rank, Destination: &o.rank, Category: "training", Validator: atLeast(1)},
 		&cli.FloatFlag{Name: "lora-alpha", Usage: "`ALPHA`: an adapter is scaled by ALPHA/R", Value: d.Alpha, Destination: &o.alpha, Category: "training", Validator: positive},

@@ -118,7 +118,7 @@ func unlearnCommand(e *env) *cli.Command {
 	flags = append(flags, so.flags()...)
 	flags = append(flags, o.flags()...)
 	flags = append(flags, mode.flags()...)
-	flags = append(flags, mode.typeFlag())
+	flags = append(flags, mode.typeFlag(), mode.loraOutFlag())
 	flags = append(flags, splitFlags(&split)...)
 	return &cli.Command{
 		Name:      "unlearn",
@@ -139,8 +139,8 @@ Examples:
 				return err
 			}
 			how.memory.take()
-			if out == "" {
-				return usageError("no output is given; use --out FILE")
+			if err := mode.needsOutput(out); err != nil {
+				return err
 			}
 			if plain && scores != "" {
 				return usageError("--plain takes no weights, --scores gives some; use one of them")
@@ -158,7 +158,7 @@ Examples:
 			defer x.close()
 			m := x.m
 			inputs := append(d.inputs(), model, scores, o.refusals, cmd.String("config"))
-			if err := checkModelOutput(out, force, split, x.file, inputs...); err != nil {
+			if err := mode.checkOutputs(out, force, split, x.file, inputs...); err != nil {
 				return err
 			}
 			lines, err := refusals(o.refusals)
@@ -178,7 +178,7 @@ Examples:
 			if err := e.prepare(ctx, m, &how.memory, &mode, seed, perParam); err != nil {
 				return err
 			}
-			written, err := mode.export(m, split)
+			written, err := mode.writes(m, out, split)
 			if err != nil {
 				return err
 			}
@@ -196,11 +196,9 @@ Examples:
 			if err != nil {
 				return err
 			}
-			paths, err := e.export(m, out, written)
-			if err != nil {
+			if out, err = e.write(m, &mode, out, written); err != nil {
 				return err
 			}
-			out = paths[0]
 			last := hist.Steps[len(hist.Steps)-1]
 			if cmd.Bool("json") {
 				terms := map[string]float64{}
@@ -209,13 +207,14 @@ Examples:
 				}
 				return e.json(struct {
 					Out     string             `json:"out"`
+					LoRAOut string             `json:"lora_out,omitempty"`
 					Method  string             `json:"method"`
 					Steps   int                `json:"steps"`
 					Terms   map[string]float64 `json:"terms"` // of the last step, nats a position
 					Seconds float64            `json:"seconds"`
-				}{out, o.Loss, last.Steps, terms, seconds(time.Since(start))})
+				}{out, mode.loraOut, o.Loss, last.Steps, terms, seconds(time.Since(start))})
 			}
-			fmt.Fprintf(e.stdout, "%s: %s, %s", out, o.Loss, plural(last.Steps, "step"))
+			fmt.Fprintf(e.stdout, "%s: %s, %s", mode.names(out), o.Loss, plural(last.Steps, "step"))
 			for _, t := range last.Terms {
 				fmt.Fprintf(e.stdout, ", %s %.3f nats", t.Name, t.Mean)
 			}
