@@ -29,6 +29,16 @@ func NewGrads(m *Model) *Grads {
 	return g
 }
 
+// gradsIn returns gradients of ps in memory, which it takes what it needs of and returns the rest.
+func gradsIn(memory []float32, c *nn.Ctx, ps []*nn.Param) (*Grads, []float32) {
+	g := &Grads{ctx: c, params: ps, of: map[*nn.Param]*grad{}}
+	for _, p := range ps {
+		n := p.Len()
+		g.of[p], memory = &grad{v: memory[:n:n], stale: true}, memory[n:]
+	}
+	return g, memory
+}
+
 // Of returns the gradient of p, [Rows*Cols], or nil when p is not trained.
 func (g *Grads) Of(p *nn.Param) []float32 {
 	d := g.of[p]

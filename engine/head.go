@@ -42,7 +42,7 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 	c, d, v := m.Ctx, cfg.DModel, cfg.NVocab
 	losses := make([]float64, len(rows))
 	size := max(32, min(4096, headFloats/v))
-	last := t.h[cfg.NLayers]
+	last := t.h[len(t.h)-1]
 	for lo := 0; lo < len(rows); lo += size {
 		chunk := rows[lo:min(len(rows), lo+size)]
 		n := len(chunk)

@@ -35,7 +35,8 @@ type Model struct {
 	params []*nn.Param // of the file, in the order of layout
 	ownsF  bool
 
-	loraAlpha float32 // of the adapters, if there are any
+	loraAlpha float32    // of the adapters, if there are any
+	resident  *residency // nil: all weights may stay in memory
 }
 
 // Open maps the GGUF file at path and binds its tensors.
@@ -180,7 +181,8 @@ func (m *Model) NParams() int {
 }
 
 // Trainable returns what an optimizer may change, in the order of Params: the
-// parameters of TrainFull, or the adapters of TrainLoRA (A before B).
+// parameters of TrainFull, or the adapters of TrainLoRA (A before B); after DifferentiateAll
+// what has a gradient.
 func (m *Model) Trainable() []*nn.Param {
 	var out []*nn.Param
 	for _, p := range m.params {
@@ -205,6 +207,15 @@ func (m *Model) TrainFull() {
 		p.Trainable = true
 	}
 	m.File.Forget()
+}
+
+// DifferentiateAll makes gradient sinks get the gradient of every parameter as it lies in the
+// file: nothing is unpacked, and no optimizer can change it. Adapters are merged first.
+func (m *Model) DifferentiateAll() {
+	m.MergeLoRA()
+	for _, p := range m.params {
+		p.Trainable = true
+	}
 }
 
 // Param returns the parameter of that name.

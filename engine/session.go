@@ -83,6 +83,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	n, d := len(ids), cfg.DModel
 	x, y := mat(&s.a, n, d), mat(&s.b, n, d)
 	m.embed(s.ctx, x, ids, pos)
+	m.leaveEmbed()
 	last := mat(&s.last, len(feeds), d)
 	for l := range m.w.blocks {
 		if s.stopped != nil {
@@ -96,11 +97,13 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 			reserve(&kv.V, segs[i].Past+segs[i].N)
 			segs[i].KV = kv
 		}
+		m.wantBlock(l + 1)
 		if l == cfg.NLayers-1 { // of what it puts out, only the last rows are read
 			m.w.blocks[l].ForwardRows(s.ctx, &cfg.BlockConfig, s.st, last, x, pos, segs, ends)
-			break
+		} else {
+			m.w.blocks[l].Forward(s.ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
 		}
-		m.w.blocks[l].Forward(s.ctx, &cfg.BlockConfig, s.st, y, x, pos, segs)
+		m.leaveBlock(l)
 		x, y = y, x
 	}
 	for _, f := range feeds {
@@ -110,6 +113,7 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	m.finalNorm(s.ctx, normed, last, &s.norm)
 	logits := mat(&s.logits, len(feeds), cfg.NVocab)
 	m.output(s.ctx, logits, normed, false)
+	m.leaveOutput()
 	return logits, nil
 }
 

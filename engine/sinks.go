@@ -100,6 +100,9 @@ type Dot struct {
 // NewDot returns a sink that scores a batch of n samples against g.
 func NewDot(g *Grads, n int) *Dot { return &Dot{g: g, Scores: make([]float64, n)} }
 
+// begin makes d score another batch, against g, adding to scores.
+func (d *Dot) begin(g *Grads, scores []float64) { d.g, d.Scores, d.rows = g, scores, nil }
+
 func (d *Dot) beginRows(sampleOf []int32) { d.sampleOf = sampleOf }
 
 // SelectRows says which rows of the batch the next factors are of.

@@ -22,7 +22,9 @@ type Trace struct {
 	pos      []int32          // position of each row in its sample
 	sampleOf []int32          // sample of each row
 	segs     []nn.Segment     // one for each sample
-	h        []nn.Mat         // h[l] is the input of block l; h[L] the output of the last
+	stays    bool             // the weights of the blocks stay in memory (see Model.LimitWeights)
+	lo       int              // the first of the blocks that the trace runs, mostly 0 to L-1
+	h        []nn.Mat         // h[i] is the input of block lo+i; the last the output of the last
 	states   []*nn.BlockState // of the last blocks; the last state serves the others too
 	room     int              // rows that each of them may hold, at least those of the batch
 	holds    []int            // the block whose values a state holds
@@ -88,16 +90,29 @@ func (t *Trace) mat(i, rows, cols int) nn.Mat {
 	return nn.Mat{Rows: rows, Cols: cols, Stride: cols, Data: t.bufs[i]}
 }
 
-// setStates makes one state for each of the last blocks whose insides fit into keep
+// span says that the trace runs blocks [lo,hi) on the batch; without keepInputs, two buffers
+// serve all of them and only the last output remains. The insides may take keep bytes.
+func (t *Trace) span(lo, hi int, keepInputs bool, keep int) {
+	t.lo, t.h = lo, t.h[:0]
+	for i := range hi - lo + 1 {
+		if !keepInputs {
+			i %= 2
+		}
+		t.h = append(t.h, t.mat(i, len(t.ids), t.m.Config.DModel))
+	}
+	t.setStates(keep, hi-lo)
+}
+
+// setStates makes one state for each of the last of n blocks whose insides fit into keep
 // bytes, at least one. The memory of a state only grows, so what counts is the largest batch
 // that the states have served. One of at most half its rows begins anew if more blocks fit then.
-func (t *Trace) setStates(keep int) {
+func (t *Trace) setStates(keep, n int) {
 	cfg, rows := &t.m.Config, len(t.ids)
-	fit := func(rows int) int { return max(1, min(cfg.NLayers, keep/max(1, cfg.StateBytes(rows)))) }
+	fit := func(rows int) int { return max(1, min(n, keep/max(1, cfg.StateBytes(rows)))) }
 	if rows > t.room || 2*rows <= t.room && fit(rows) > fit(t.room) {
 		t.states, t.room = nil, rows
 	}
-	n := fit(t.room)
+	n = fit(t.room)
 	for len(t.states) < n {
 		t.states = append(t.states, nn.NewBlockState(cfg.BlockConfig, 0))
 	}
@@ -105,36 +120,52 @@ func (t *Trace) setStates(keep int) {
 	t.holds = slices.Repeat([]int{-1}, n)
 }
 
-// state returns the index of the state that block l uses.
-func (t *Trace) state(l int) int { return min(len(t.states)-1, t.m.Config.NLayers-1-l) }
+// state returns the index of the state that block lo+i uses.
+func (t *Trace) state(i int) int { return min(len(t.states)-1, len(t.h)-2-i) }
 
 // Forward computes the blocks for a batch of samples. It panics on an empty sample, a
 // mask of another length, and a token that the model has not.
 func (t *Trace) Forward(samples []Sample) { t.forward(samples, true) }
 
-// forward runs the blocks; without keepInputs, two buffers serve all of them and
-// only the last output remains.
+// forward runs all blocks; without keepInputs only the last output remains.
 func (t *Trace) forward(samples []Sample, keepInputs bool) {
 	t.pack(samples)
-	m, cfg := t.m, &t.m.Config
-	t.h = t.h[:0]
-	for l := range cfg.NLayers + 1 {
-		i := l
-		if !keepInputs {
-			i = l % 2
-		}
-		t.h = append(t.h, t.mat(i, len(t.ids), cfg.DModel))
-	}
-	m.embed(m.Ctx, t.h[0], t.ids, t.pos)
-	keep := t.Keep
+	m, keep := t.m, t.Keep
 	if !keepInputs {
 		keep = 0
 	}
-	t.setStates(keep)
-	for l := range m.w.blocks {
-		i := t.state(l)
-		m.w.blocks[l].Forward(m.Ctx, &cfg.BlockConfig, t.states[i], t.h[l+1], t.h[l], t.pos, t.segs)
-		t.holds[i] = l
+	t.span(0, m.Config.NLayers, keepInputs, keep)
+	m.embed(m.Ctx, t.h[0], t.ids, t.pos)
+	m.leaveEmbed()
+	t.runBlocks(true)
+}
+
+// runBlocks runs the blocks of the span; without output, of the last only what its Backward needs.
+func (t *Trace) runBlocks(output bool) {
+	m, cfg := t.m, &t.m.Config
+	for i := range len(t.h) - 1 {
+		b, s := &m.w.blocks[t.lo+i], t.state(i)
+		t.want(i + 1)
+		if output || i < len(t.h)-2 {
+			b.Forward(m.Ctx, &cfg.BlockConfig, t.states[s], t.h[i+1], t.h[i], t.pos, t.segs)
+		} else {
+			b.Inside(m.Ctx, &cfg.BlockConfig, t.states[s], t.h[i], t.pos, t.segs)
+		}
+		t.holds[s] = i
+		t.leave(i)
+	}
+}
+
+// want and leave tell the model that block lo+i is used next, or has been used.
+func (t *Trace) want(i int) {
+	if !t.stays && i >= 0 && i < len(t.h)-1 {
+		t.m.wantBlock(t.lo + i)
+	}
+}
+
+func (t *Trace) leave(i int) {
+	if !t.stays {
+		t.m.leaveBlock(t.lo + i)
 	}
 }
 
@@ -142,30 +173,44 @@ func (t *Trace) forward(samples []Sample, keepInputs bool) {
 // (distinct, in any order) and delivers the gradients of all trainable parameters
 // to s. It returns the loss of each row, as f set it. Rows without a loss cost no logits.
 func (t *Trace) Backward(rows []int, f LossFunc, s nn.Sink) (losses []float64) {
-	m, cfg := t.m, &t.m.Config
-	n := len(t.ids)
+	m := t.m
 	to := &route{ctx: m.Ctx, to: s}
-	dh := t.mat(cfg.NLayers+1, n, cfg.DModel)
+	dh := t.gradient()
 	dh.Zero()
 	losses = t.runHead(rows, f, to, dh)
-
-	to.beginRows(t.sampleOf)
-	dx := t.mat(cfg.NLayers+2, n, cfg.DModel)
-	for l := cfg.NLayers - 1; l >= 0; l-- {
-		b, i := &m.w.blocks[l], t.state(l)
-		if t.holds[i] != l {
-			b.Inside(m.Ctx, &cfg.BlockConfig, t.states[i], t.h[l], t.pos, t.segs)
-			t.holds[i] = l
-		}
-		b.Backward(m.Ctx, &cfg.BlockConfig, t.states[i], dx, dh, t.h[l], t.pos, t.segs, to)
-		to.done(b.Params()...)
-		dh, dx = dx, dh
-	}
+	m.leaveOutput()
+	dh = t.blocksBackward(dh, to)
 	m.embedBackward(m.Ctx, dh, t.ids, t.pos, to)
 	return losses
 }
 
+// gradient returns memory for the gradient of the last output.
+func (t *Trace) gradient() nn.Mat { return t.mat(len(t.h), len(t.ids), t.m.Config.DModel) }
+
+// blocksBackward returns the gradient of the first input for that of the last output, dh, which
+// gradient returned and which is overwritten.
+func (t *Trace) blocksBackward(dh nn.Mat, to *route) nn.Mat {
+	m, cfg := t.m, &t.m.Config
+	to.beginRows(t.sampleOf)
+	dx := t.mat(len(t.h)+1, len(t.ids), cfg.DModel)
+	for i := len(t.h) - 2; i >= 0; i-- {
+		b, s := &m.w.blocks[t.lo+i], t.state(i)
+		t.want(i - 1)
+		if t.holds[s] != i {
+			b.Inside(m.Ctx, &cfg.BlockConfig, t.states[s], t.h[i], t.pos, t.segs)
+			t.holds[s] = i
+		}
+		b.Backward(m.Ctx, &cfg.BlockConfig, t.states[s], dx, dh, t.h[i], t.pos, t.segs, to)
+		to.done(b.Params()...)
+		t.leave(i)
+		dh, dx = dx, dh
+	}
+	return dh
+}
+
 // Losses computes f for the given rows without a gradient; f may leave the logits as they are.
 func (t *Trace) Losses(rows []int, f LossFunc) []float64 {
-	return t.runHead(rows, f, nil, nn.Mat{})
+	losses := t.runHead(rows, f, nil, nn.Mat{})
+	t.m.leaveOutput()
+	return losses
 }

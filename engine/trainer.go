@@ -87,6 +87,9 @@ func NewTrainer(m *Model, o TrainOptions) (*Trainer, error) {
 	tr := &Trainer{m: m, o: o, sched: sched, index: map[*nn.Param]int{}, trace: m.NewTrace()}
 	shapes := make([]optim.Shape, len(ps))
 	for i, p := range ps {
+		if p.F32 == nil {
+			return nil, fmt.Errorf("engine: %s has a gradient but no float32 master: call TrainFull or TrainLoRA first", p.Name)
+		}
 		tr.index[p], shapes[i] = i, optim.Shape{Rows: p.Rows, Cols: p.Cols}
 	}
 	tr.opt, err = optim.New(o.Optimizer, m.Ctx.K, optim.Options{

@@ -325,6 +325,33 @@ func (f *File) Forget() {
 	}
 }
 
+// ForgetTensors is Forget for the memory that some tensors lie in.
+func (f *File) ForgetTensors(ts []*Tensor) { f.advise(ts, forget) }
+
+// ReadAhead asks the system to have the bytes of some tensors ready.
+func (f *File) ReadAhead(ts []*Tensor) { f.advise(ts, readAhead) }
+
+// advise calls do with the pages of a mapping that each tensor lies in.
+func (f *File) advise(ts []*Tensor, do func([]byte)) {
+	page := uint64(os.Getpagesize())
+	for _, t := range ts {
+		p := f.part(t)
+		if p.unmap == nil || t.Size == 0 {
+			continue
+		}
+		start := p.DataOffset + t.Offset
+		do(p.data[start/page*page : min(uint64(len(p.data)), alignUp(start+t.Size, page))])
+	}
+}
+
+// part returns the file that t lies in.
+func (f *File) part(t *Tensor) *File {
+	if t.Part > 0 {
+		return f.rest[t.Part-1]
+	}
+	return f
+}
+
 // Tensor returns the tensor of that name.
 func (f *File) Tensor(name string) (*Tensor, bool) {
 	i, ok := f.tensorIndex[name]
@@ -336,9 +363,7 @@ func (f *File) Tensor(name string) (*Tensor, bool) {
 
 // raw returns the bytes of t as they lie in the file.
 func (f *File) raw(t *Tensor) []byte {
-	if t.Part > 0 {
-		f = f.rest[t.Part-1]
-	}
+	f = f.part(t)
 	start := f.DataOffset + t.Offset
 	return f.data[start : start+t.Size : start+t.Size]
 }

@@ -24,3 +24,6 @@ func mapFile(path string) (data []byte, info fs.FileInfo, unmap func() error, er
 
 // forget does nothing: there is no mapping.
 func forget([]byte) {}
+
+// readAhead does nothing: everything has been read.
+func readAhead([]byte) {}

@@ -40,3 +40,6 @@ func mapFile(path string) (data []byte, info fs.FileInfo, unmap func() error, er
 
 // forget drops a mapping's pages. That they stay, where it is refused, is no error.
 func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
+
+// readAhead has the system read a mapping's pages while the process goes on.
+func readAhead(data []byte) { _ = unix.Madvise(data, unix.MADV_WILLNEED) }

@@ -26,6 +26,13 @@ func open(t testing.TB, arch string, threads int) *engine.Model {
 func openLoRA(t testing.TB, arch string) *engine.Model {
 	t.Helper()
 	m := tiny.Open(t, tiny.Shape(arch), engine.Options{Threads: 2})
+	adapt(t, m)
+	return m
+}
+
+// adapt gives m adapters, B moved off zero.
+func adapt(t testing.TB, m *engine.Model) {
+	t.Helper()
 	require.NoError(t, m.TrainLoRA(engine.LoRAOptions{Rank: 3, Alpha: 6, Targets: []string{"blk.*.weight"}, Seed: 1}))
 	rng := rand.New(rand.NewPCG(4, 4))
 	for _, p := range m.Trainable() {
@@ -33,7 +40,6 @@ func openLoRA(t testing.TB, arch string) *engine.Model {
 			p.F32[i] += float32(0.1 * rng.NormFloat64())
 		}
 	}
-	return m
 }
 
 // theta returns all trainable weights, one after the other.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/guardcpu/guardcpu/engine"
@@ -41,11 +42,13 @@ type ScoreOptions struct {
 	// gradient in memory and 2·P more operations for a token of the forget set.
 	Groups int
 	Seed   uint64
+	// StreamOptions say what attribution does where the gradient of the whole model is too large.
+	StreamOptions
 }
 
 // DefaultScoreOptions returns the defaults; doc.go gives their reasons.
 func DefaultScoreOptions() ScoreOptions {
-	return ScoreOptions{Kind: "guard", TokenLoss: TokenMean, BatchTokens: 512, Groups: 4, Seed: 42}
+	return ScoreOptions{Kind: "guard", TokenLoss: TokenMean, BatchTokens: 512, Groups: 4, Seed: 42, StreamOptions: StreamOptions{Spill: engine.SpillBF16}}
 }
 
 // Attribution is what scoring found.
@@ -55,6 +58,10 @@ type Attribution struct {
 	// StdErr is the standard error of each score as an estimate of the score over
 	// the whole retain set; nil if the whole set was taken, or one group.
 	StdErr []float64
+	// HalfCorrelation is Spearman's rank correlation of the scores by one half of the groups with
+	// those by the other half: how far another subset would order the samples alike. It is nil without
+	// several groups, and where the scores of one half are all equal.
+	HalfCorrelation *float64
 	// ForgetLoss is l_i of each forget sample, RetainLoss the mean l_j over the
 	// retain samples taken.
 	ForgetLoss []float64
@@ -62,6 +69,7 @@ type Attribution struct {
 	GradNorm   float64 // ‖g_r‖
 	RetainUsed int     // retain samples taken
 	Retain     int     // retain samples there are
+	Plan       *AttributionPlan
 }
 
 // Score is a row of the table of attribution scores.
@@ -78,37 +86,51 @@ var Scores = []Score{
 }
 
 // Attribute scores every forget sample by the model as it is: before unlearning,
-// and after TrainFull or TrainLoRA, which say with respect to which parameters.
-// The progress counts samples, retain before forget.
+// and after DifferentiateAll, TrainFull or TrainLoRA, which say with respect to which parameters.
+// It works as PlanAttribution says. The progress counts samples, retain before forget; of
+// streamed attribution thousandths of the work.
 //
 // The scores are the same bits for any number of workers. It is an error if a set
 // is empty, a sample has no answer or a token that the model has not, an option is
-// not known, nothing is trainable, or a loss or score is not finite. It stops
+// not known, nothing is trainable, the memory is too little, or a loss or score is not finite. It stops
 // between batches with the context's error.
 func Attribute(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o ScoreOptions, p engine.Progress) (*Attribution, error) {
-	if err := checkSamples(m, "retain", retain); err != nil {
+	if err := o.check(m, retain, forget); err != nil {
 		return nil, err
 	}
-	if err := checkSamples(m, "forget", forget); err != nil {
-		return nil, err
-	}
-	if len(m.Trainable()) == 0 {
-		return nil, fmt.Errorf("guard: nothing is trainable, so there is no gradient to score by: call TrainFull or TrainLoRA first")
-	}
-	if o.TokenLoss != TokenMean && o.TokenLoss != TokenSum {
-		return nil, fmt.Errorf("guard: token loss %q is not known; there are %s, %s", string(o.TokenLoss), TokenMean, TokenSum)
-	}
-	if o.BatchTokens < 1 || o.RetainSamples < 0 || o.Groups < 1 {
-		return nil, fmt.Errorf("guard: batch tokens %d, retain samples %d, groups %d: want at least 1, 0, 1", o.BatchTokens, o.RetainSamples, o.Groups)
-	}
-	known := make([]string, len(Scores))
-	for i, s := range Scores {
+	for _, s := range Scores {
 		if s.Name == o.Kind {
 			return s.Run(ctx, m, retain, forget, o, p)
 		}
+	}
+	panic("guard: Attribute: check let an unknown score pass")
+}
+
+// check says what attribution cannot work with.
+func (o *ScoreOptions) check(m *engine.Model, retain, forget []engine.Sample) error {
+	if err := checkSamples(m, "retain", retain); err != nil {
+		return err
+	}
+	if err := checkSamples(m, "forget", forget); err != nil {
+		return err
+	}
+	if len(m.Trainable()) == 0 {
+		return fmt.Errorf("guard: nothing is trainable, so there is no gradient to score by: call DifferentiateAll, TrainFull or TrainLoRA first")
+	}
+	if o.TokenLoss != TokenMean && o.TokenLoss != TokenSum {
+		return fmt.Errorf("guard: token loss %q is not known; there are %s, %s", string(o.TokenLoss), TokenMean, TokenSum)
+	}
+	if o.BatchTokens < 1 || o.RetainSamples < 0 || o.Groups < 1 {
+		return fmt.Errorf("guard: batch tokens %d, retain samples %d, groups %d: want at least 1, 0, 1", o.BatchTokens, o.RetainSamples, o.Groups)
+	}
+	known := make([]string, len(Scores))
+	for i, s := range Scores {
 		known[i] = s.Name
 	}
-	return nil, fmt.Errorf("guard: score %q is not known; there are %s", o.Kind, strings.Join(known, ", "))
+	if !slices.Contains(known, o.Kind) {
+		return fmt.Errorf("guard: score %q is not known; there are %s", o.Kind, strings.Join(known, ", "))
+	}
+	return o.StreamOptions.check()
 }
 
 // checkSamples says what a model cannot work with.
@@ -138,7 +160,8 @@ func checkSamples(m *engine.Model, set string, samples []engine.Sample) error {
 //
 // with no division by norms. A first pass adds up g_r over packed retain samples, a second one
 // takes the inner products from the factors of the gradients of packed forget
-// samples (engine.Dot); a gradient of one sample is never formed. Cost: 6·P flops a token.
+// samples (engine.Dot); a gradient of one sample is never formed. Cost: 6·P flops a token, or
+// 8·P where a stream does the same for some blocks at a time (engine.Stream).
 //
 // For a subset of n of n_r samples in K groups with means g_k and sizes n_k,
 // a_i = Σ_k (n_k/n)·⟨g_k, g_i⟩ and its standard error is
@@ -148,105 +171,174 @@ func checkSamples(m *engine.Model, set string, samples []engine.Sample) error {
 // the unbiased variance of a mean from the means of groups, with the correction
 // for drawing without replacement.
 func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o ScoreOptions, p engine.Progress) (*Attribution, error) {
+	plan, err := planAttribution(m, retain, forget, o)
+	if err != nil {
+		return nil, err
+	}
+	s := newScoring(m, retain, forget, o, plan.BatchTokens)
 	a := &Attribution{
-		Kind: o.Kind, Retain: len(retain), RetainUsed: len(retain),
+		Kind: o.Kind, Retain: len(retain), RetainUsed: len(s.retain), Plan: plan,
 		Scores: make([]float64, len(forget)), ForgetLoss: make([]float64, len(forget)),
 	}
-	nGroups := 1
-	if n := o.RetainSamples; n > 0 && n < len(retain) {
-		a.RetainUsed = n
-		nGroups = min(o.Groups, n)
-		subset := make([]engine.Sample, n)
-		for i, j := range draw(streamSubset, o.Seed, 0, 0).Perm(len(retain))[:n] {
-			subset[i] = retain[j]
-		}
-		retain = subset
+	m.LimitWeights(plan.WeightLimit)
+	defer m.LimitWeights(0)
+	run := s.whole
+	if plan.Streamed() {
+		run = s.stream
 	}
-	n := len(retain)
-	report := func(done int) {
-		if p != nil {
-			p(done, n+len(forget))
-		}
+	parts, err := run(ctx, a, p)
+	if err != nil {
+		return nil, err
 	}
-	trace := m.NewTrace()
-
-	// The groups are runs of the subset, whose order is random already.
-	groups, share := make([]*engine.Grads, nGroups), make([]float64, nGroups)
-	for k := range groups {
-		lo, hi := k*n/nGroups, (k+1)*n/nGroups
-		groups[k], share[k] = engine.NewGrads(m), float64(hi-lo)/float64(n)
-		for _, run := range engine.Batches(retain[lo:hi], o.BatchTokens) {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			batch := retain[lo+run[0] : lo+run[1]]
-			for _, l := range sampleLosses(trace, batch, o.TokenLoss, 1/float64(hi-lo), engine.NewAccumulate(groups[k])) {
-				a.RetainLoss += l / float64(n)
-			}
-			report(lo + run[1])
-		}
-	}
-	parts := make([][]float64, nGroups) // ⟨g_k, g_i⟩
-	for _, run := range engine.Batches(forget, o.BatchTokens) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		batch := forget[run[0]:run[1]]
-		sinks := make(engine.Tee, nGroups)
-		for k, g := range groups {
-			sinks[k] = engine.NewDot(g, len(batch))
-		}
-		copy(a.ForgetLoss[run[0]:], sampleLosses(trace, batch, o.TokenLoss, 1, sinks))
-		for k, s := range sinks {
-			parts[k] = append(parts[k], s.(*engine.Dot).Scores...)
-		}
-		report(n + run[1])
-	}
-
-	total := groups[0] // g_r; the groups are not needed any more
-	total.Scale(float32(share[0]))
-	for k := 1; k < nGroups; k++ {
-		for _, prm := range total.Params() {
-			m.Ctx.K.Axpy(total.Of(prm), float32(share[k]), groups[k].Of(prm))
-		}
-	}
-	a.GradNorm = total.Norm()
 	for i := range a.Scores {
 		for k := range parts {
-			a.Scores[i] += share[k] * parts[k][i]
+			a.Scores[i] += s.share[k] * parts[k][i]
 		}
 	}
-	if nGroups > 1 {
+	if len(parts) > 1 {
 		a.StdErr = make([]float64, len(forget))
-		rest := 1 - float64(n)/float64(a.Retain)
+		rest := 1 - float64(len(s.retain))/float64(a.Retain)
 		for i := range a.StdErr {
 			v := 0.0
 			for k := range parts {
 				d := parts[k][i] - a.Scores[i]
-				v += share[k] * d * d
+				v += s.share[k] * d * d
 			}
-			a.StdErr[i] = math.Sqrt(v / float64(nGroups-1) * rest)
+			a.StdErr[i] = math.Sqrt(v / float64(len(parts)-1) * rest)
+		}
+		half := len(parts) / 2
+		rho := spearman(weightedSum(parts[:half], s.share[:half]), weightedSum(parts[half:], s.share[half:]))
+		if !math.IsNaN(rho) {
+			a.HalfCorrelation = &rho
 		}
 	}
 	return a, a.check()
 }
 
-// sampleLosses returns the loss of each sample of a packed batch, and delivers
-// the gradient of scale times their sum to the sink.
-func sampleLosses(t *engine.Trace, batch []engine.Sample, l TokenLoss, scale float64, sink nn.Sink) []float64 {
-	t.Forward(batch)
+// scoring is the work of innerProducts: the retain samples taken, in groups, and packed batches.
+type scoring struct {
+	m       *engine.Model
+	o       ScoreOptions
+	retain  []engine.Sample
+	forget  []engine.Sample
+	share   []float64 // n_k/n of each group
+	batches []scoreBatch
+}
+
+// scoreBatch is some samples of a group of the retain set or, if the group is engine.Scored, of the forget
+// set: samples first, first+1, …
+type scoreBatch struct {
+	samples      []engine.Sample
+	group, first int
+	scale        float64 // of the gradient
+}
+
+// newScoring draws the subset of the retain samples, divides it and packs batches.
+func newScoring(m *engine.Model, retain, forget []engine.Sample, o ScoreOptions, batchTokens int) *scoring {
+	s := &scoring{m: m, o: o, retain: retain, forget: forget}
+	nGroups := 1
+	if n := o.RetainSamples; n > 0 && n < len(retain) {
+		nGroups = min(o.Groups, n)
+		s.retain = make([]engine.Sample, n)
+		for i, j := range draw(streamSubset, o.Seed, 0, 0).Perm(len(retain))[:n] {
+			s.retain[i] = retain[j]
+		}
+	}
+	n := len(s.retain)
+	// The groups are runs of the subset, whose order is random already.
+	for k := range nGroups {
+		lo, hi := k*n/nGroups, (k+1)*n/nGroups
+		s.share = append(s.share, float64(hi-lo)/float64(n))
+		for _, run := range engine.Batches(s.retain[lo:hi], batchTokens) {
+			s.batches = append(s.batches, scoreBatch{s.retain[lo+run[0] : lo+run[1]], k, lo + run[0], 1 / float64(hi-lo)})
+		}
+	}
+	for _, run := range engine.Batches(forget, batchTokens) {
+		s.batches = append(s.batches, scoreBatch{forget[run[0]:run[1]], engine.Scored, run[0], 1})
+	}
+	return s
+}
+
+// whole forms the gradients of all parameters at once, and returns ⟨g_k, g_i⟩ for each group k and
+// forget sample i.
+func (s *scoring) whole(ctx context.Context, a *Attribution, p engine.Progress) ([][]float64, error) {
+	groups := make([]*engine.Grads, len(s.share))
+	for k := range groups {
+		groups[k] = engine.NewGrads(s.m)
+	}
+	parts := make([][]float64, len(groups))
+	trace, done := s.m.NewTrace(), 0
+	for _, b := range s.batches {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if b.group != engine.Scored {
+			a.addLosses(b, s.sampleLosses(trace, b, engine.NewAccumulate(groups[b.group])), len(s.retain))
+		} else {
+			sinks := make(engine.Tee, len(groups))
+			for k, g := range groups {
+				sinks[k] = engine.NewDot(g, len(b.samples))
+			}
+			a.addLosses(b, s.sampleLosses(trace, b, sinks), len(s.retain))
+			for k, sink := range sinks {
+				parts[k] = append(parts[k], sink.(*engine.Dot).Scores...)
+			}
+		}
+		done += len(b.samples)
+		if p != nil {
+			p(done, len(s.retain)+len(s.forget))
+		}
+	}
+	total := groups[0] // g_r; the groups are not needed any more
+	total.Scale(float32(s.share[0]))
+	for k := 1; k < len(groups); k++ {
+		for _, prm := range total.Params() {
+			s.m.Ctx.K.Axpy(total.Of(prm), float32(s.share[k]), groups[k].Of(prm))
+		}
+	}
+	a.GradNorm = total.Norm()
+	return parts, nil
+}
+
+// addLosses takes over the losses of a batch's samples; n retain samples are taken in all.
+func (a *Attribution) addLosses(b scoreBatch, losses []float64, n int) {
+	if b.group == engine.Scored {
+		copy(a.ForgetLoss[b.first:], losses)
+		return
+	}
+	for _, l := range losses {
+		a.RetainLoss += l / float64(n)
+	}
+}
+
+// loss returns the rows and the loss function of a batch that a trace has packed.
+func (s *scoring) loss(t *engine.Trace, b scoreBatch) ([]int, engine.LossFunc) {
 	targets := t.Targets()
 	coef := make([]float32, len(targets))
 	for i, target := range targets {
-		coef[i] = float32(scale * l.coef(batch[target.Sample]))
+		coef[i] = float32(b.scale * s.o.TokenLoss.coef(b.samples[target.Sample]))
 	}
-	rows, f := t.CrossEntropy(targets, coef)
-	nll := t.Backward(rows, f, sink)
-	losses := make([]float64, len(batch))
-	for i, target := range targets {
-		losses[target.Sample] += nll[i] * l.coef(batch[target.Sample])
+	return t.CrossEntropy(targets, coef)
+}
+
+// losses returns the loss of each sample of a batch from those of its targets.
+func (s *scoring) losses(b scoreBatch, nll []float64) []float64 {
+	out := make([]float64, len(b.samples))
+	for i, smp := range b.samples {
+		for range smp.NTargets() {
+			out[i] += nll[0] * s.o.TokenLoss.coef(smp)
+			nll = nll[1:]
+		}
 	}
-	return losses
+	return out
+}
+
+// sampleLosses returns the loss of each sample of a batch, and delivers the gradient of scale times
+// their sum to the sink.
+func (s *scoring) sampleLosses(t *engine.Trace, b scoreBatch, sink nn.Sink) []float64 {
+	t.Forward(b.samples)
+	rows, f := s.loss(t, b)
+	return s.losses(b, t.Backward(rows, f, sink))
 }
 
 // check says whether every number found is finite.

@@ -23,7 +23,11 @@ func attribute(t testing.TB, m *engine.Model, retain, forget []engine.Sample, o 
 // explicit returns the mean gradient of the retain set and every gradient of the
 // forget set, each formed alone.
 func explicit(m *engine.Model, retain, forget []engine.Sample, l TokenLoss) (gr []float64, gi [][]float64) {
-	gr = make([]float64, len(theta(m)))
+	n := 0
+	for _, p := range m.Trainable() {
+		n += p.Len()
+	}
+	gr = make([]float64, n)
 	for _, s := range retain {
 		for i, v := range sampleGradient(m, s, l) {
 			gr[i] += v / float64(len(retain))
@@ -197,7 +201,7 @@ func TestAttributeRefuses(t *testing.T) {
 	}
 	frozen := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
 	_, err := Attribute(context.Background(), frozen, d.Retain, d.Forget, DefaultScoreOptions(), nil)
-	assert.EqualError(t, err, "guard: nothing is trainable, so there is no gradient to score by: call TrainFull or TrainLoRA first")
+	assert.EqualError(t, err, "guard: nothing is trainable, so there is no gradient to score by: call DifferentiateAll, TrainFull or TrainLoRA first")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	o := DefaultScoreOptions()

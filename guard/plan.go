@@ -1,0 +1,190 @@
+package guard
+
+import (
+	"fmt"
+
+	"github.com/guardcpu/guardcpu/engine"
+)
+
+// AttributionPlan is how Attribute works within its memory, and what that takes.
+type AttributionPlan struct {
+	// ChunkBlocks is of how many blocks at most the gradient is in memory at once, and Chunks are these blocks,
+	// from the first; 0 and none where the gradient of the whole model is.
+	ChunkBlocks int
+	Chunks      [][2]int
+	BatchTokens int
+	Groups      int // of retain samples, each with a gradient of its own
+	Retain      int // retain samples taken
+	Forget      int
+	// Buffers are what is in memory at most, and Peak is their sum. Smallest is the least Peak that any
+	// plan has for the same samples, groups and spill.
+	Buffers  []engine.Buffer
+	Peak     uint64
+	Smallest uint64
+	// WeightLimit is how much of the weights may be in memory (engine.Model.LimitWeights); 0: all.
+	WeightLimit uint64
+	Spill       uint64 // bytes of files at most at once
+	Phases      []AttributionPhase
+}
+
+// AttributionPhase is a part of the work: the two passes of attribution with the whole gradient, or a stage of a stream.
+type AttributionPhase struct {
+	Name    string
+	Flops   float64 // of products with weights
+	Weights uint64  // bytes of weights that are read from the file, once
+	Read    uint64  // bytes of spills
+	Written uint64
+}
+
+// Streamed says whether the gradient of the whole model is never in memory.
+func (p *AttributionPlan) Streamed() bool { return p.ChunkBlocks > 0 }
+
+// Flops returns those of all phases.
+func (p *AttributionPlan) Flops() (n float64) {
+	for _, ph := range p.Phases {
+		n += ph.Flops
+	}
+	return n
+}
+
+// MemoryError says that no plan fits.
+type MemoryError struct {
+	Model        string
+	Have, Needed uint64
+}
+
+func (e *MemoryError) Error() string {
+	const gib = 1 << 30
+	return fmt.Sprintf("guard: attribution of %s needs at least %.2f GiB of memory, %.2f GiB are allowed", e.Model, float64(e.Needed)/gib, float64(e.Have)/gib)
+}
+
+// processBytes is what a process holds besides: its program, the runtime, the vocabulary, and scratch of products.
+const processBytes = 64 << 20
+
+// leastTokens is of how many tokens batches are at least, where memory is short: of fewer, unpacking the weights
+// would take as long as multiplying with them.
+const leastTokens = 128
+
+// PlanAttribution says how Attribute would work with the same arguments, and what it would take. The error is a
+// *MemoryError if no plan fits into the memory.
+//
+// The gradient of the whole model is taken if it fits with all weights. Else the stream has batches of
+// o.BatchTokens, or of fewer tokens where these do not fit, and chunks as large as fit: they cost no more
+// operations than small ones, and fewer spills. Weights that do not fit are given back chunk by chunk.
+func PlanAttribution(m *engine.Model, retain, forget []engine.Sample, o ScoreOptions) (*AttributionPlan, error) {
+	if err := o.check(m, retain, forget); err != nil {
+		return nil, err
+	}
+	return planAttribution(m, retain, forget, o)
+}
+
+func planAttribution(m *engine.Model, retain, forget []engine.Sample, o ScoreOptions) (*AttributionPlan, error) {
+	blocks := m.Config.NLayers
+	if o.ChunkBlocks > 0 {
+		blocks = min(blocks, o.ChunkBlocks)
+	}
+	least := 1
+	if o.ChunkBlocks > 0 {
+		least = blocks
+	}
+	tokens := min(o.BatchTokens, leastTokens)
+	smallest := planStream(newScoring(m, retain, forget, o, tokens), least, tokens, true).Peak
+	done := func(p *AttributionPlan) bool {
+		smallest = min(smallest, p.Peak)
+		p.Smallest = smallest
+		return o.Memory == 0 || p.Peak <= o.Memory
+	}
+	if o.ChunkBlocks == 0 {
+		if p := planWhole(newScoring(m, retain, forget, o, o.BatchTokens)); done(p) {
+			return p, nil
+		}
+	}
+	for tokens := o.BatchTokens; ; tokens = max(leastTokens, tokens/2) {
+		s := newScoring(m, retain, forget, o, tokens)
+		chunks := 0
+		for n := blocks; n >= least; n-- {
+			if k := len(m.Config.Chunks(n)); k > chunks {
+				chunks = k
+				for _, limit := range []bool{false, true} {
+					if p := planStream(s, n, tokens, limit); done(p) {
+						return p, nil
+					}
+				}
+			}
+		}
+		if tokens <= leastTokens {
+			return nil, &MemoryError{m.File.Name, o.Memory, smallest}
+		}
+	}
+}
+
+// planWhole plans attribution with the whole gradient.
+func planWhole(s *scoring) *AttributionPlan {
+	m, c := s.m, &s.m.Config
+	plan := s.newPlan(s.o.BatchTokens)
+	rows, targets, tokens, scored := 0, 0, [2]float64{}, 0
+	weights := m.BlockWeights()
+	for _, b := range s.batches {
+		n, t := 0, 0
+		for _, smp := range b.samples {
+			n, t = n+len(smp.IDs), t+smp.NTargets()
+		}
+		rows, targets = max(rows, n), max(targets, t)
+		scored = 0
+		if b.group == engine.Scored {
+			scored = 1
+		}
+		tokens[scored] += float64(n)*weights + float64(t)*float64(m.OutputWeights())
+	}
+	trained := 0
+	for _, p := range m.Trainable() {
+		trained += p.Len()
+	}
+	kept := min(c.NLayers, max(1, engine.DefaultKeep/max(1, c.StateBytes(rows))))
+	plan.Buffers = append(plan.Buffers, engine.Buffer{Name: "gradients", Bytes: uint64(4 * len(s.share) * trained)})
+	plan.Buffers = append(plan.Buffers, m.TraceBuffers(rows, targets, c.NLayers, kept, len(s.share))...)
+	plan.finish(m.MappedWeights())
+	plan.Phases = []AttributionPhase{
+		{Name: "retain", Flops: 6 * tokens[0], Weights: m.MappedWeights()},
+		{Name: "forget", Flops: float64(4+2*len(s.share)) * tokens[1], Weights: m.MappedWeights()},
+	}
+	return plan
+}
+
+// planStream plans a stream in chunks of that many blocks. With limit, a stage gives back the weights that it has used.
+func planStream(s *scoring, blocks, tokens int, limit bool) *AttributionPlan {
+	m, plan := s.m, s.newPlan(tokens)
+	plan.ChunkBlocks, plan.Chunks = blocks, m.Config.Chunks(blocks)
+	x := m.PlanStream(s.engineBatches(), s.engineOptions(blocks))
+	plan.Buffers = append(plan.Buffers, x.Buffers...)
+	if s.o.SpillDir != "" {
+		plan.Spill = x.Spill
+	}
+	for _, st := range x.Stages {
+		plan.Phases = append(plan.Phases, AttributionPhase(st))
+	}
+	weights := m.MappedWeights()
+	if limit && x.Weights < weights {
+		weights = x.Weights
+		plan.WeightLimit = weights
+	}
+	plan.finish(weights)
+	return plan
+}
+
+// newPlan is a plan with what is the same for all.
+func (s *scoring) newPlan(tokens int) *AttributionPlan {
+	return &AttributionPlan{
+		BatchTokens: tokens, Groups: len(s.share), Retain: len(s.retain), Forget: len(s.forget),
+		Buffers: []engine.Buffer{{Name: "process", Bytes: processBytes}, {Name: "float32 weights", Bytes: s.m.HeldWeights()}},
+	}
+}
+
+// finish adds the weights that are in memory at most, and sums up.
+func (p *AttributionPlan) finish(weights uint64) {
+	p.Buffers = append(p.Buffers, engine.Buffer{Name: "weights", Bytes: weights})
+	p.Peak = 0
+	for _, b := range p.Buffers {
+		p.Peak += b.Bytes
+	}
+}
