@@ -2,6 +2,7 @@
 //
 //	npm install node-llama-cpp@3.22.1     (somewhere: llama.cpp's prebuilt libraries)
 //	go run ./benchmarks/llamacpp -llama-lib DIR/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64
+//	go run ./benchmarks/llamacpp -llama-lib DIR -lora
 //	go run ./benchmarks/llamacpp -llama-lib DIR model.gguf …
 //
 // DIR is any folder with llama.cpp's shared libraries; a C compiler is needed, too.
@@ -28,6 +29,10 @@
 //     the weights as float32. Where its largest logits are nearer than twice the difference
 //     allowed above, either counts.
 //
+// With -lora the same models have adapters of rank 4 on every matrix that an adapter file may hold, in a
+// file that guardcpu writes and llama.cpp loads: exact and packed are as above, from F32, Q8_0 and Q4_K, and
+// moved says by how much the adapter changes the logits, as root mean square relative to theirs.
+//
 // With models, prompts are tokenized and continued greedily by both. llama.cpp computes from
 // the packed weights there, so on quantised files tokens of nearly the same logit may change
 // places: that is reported and no failure. The same file as float32 (guardcpu quantize --type
@@ -47,6 +52,7 @@ type options struct {
 	lib, dir     string
 	archs, types string
 	prompts      string
+	lora         bool
 	n            int
 }
 
@@ -57,6 +63,7 @@ func main() {
 	flag.StringVar(&o.archs, "archs", "", "names of random models, comma-separated (default: all)")
 	flag.StringVar(&o.types, "types", "", "weight types, comma-separated (default: all)")
 	flag.StringVar(&o.prompts, "prompts", "Once upon a time|Lily and Tom went to the|One day, a little", "prompts for given models, separated by |")
+	flag.BoolVar(&o.lora, "lora", false, "compare the random models with LoRA adapters, of types F32, Q8_0 and Q4_K unless -types says others")
 	flag.IntVar(&o.n, "n", 32, "tokens to generate")
 	flag.Parse()
 	if err := o.run(context.Background(), flag.Args()); err != nil {
@@ -79,9 +86,12 @@ func (o *options) run(ctx context.Context, models []string) error {
 	}
 	fmt.Printf("llama.cpp %s\n", version)
 	bad := 0
-	if len(models) > 0 {
+	switch {
+	case len(models) > 0:
 		bad, err = o.given(ctx, program, models)
-	} else {
+	case o.lora:
+		bad, err = o.adapters(ctx, program)
+	default:
 		bad, err = o.random(ctx, program)
 	}
 	if err != nil {

@@ -82,13 +82,18 @@ func gelu(name string) bool {
 	})
 }
 
-// random compares the models of shapes in every weight type.
-func (o *options) random(ctx context.Context, program string) (bad int, err error) {
+// randomVocab is the vocabulary of the models with random weights.
+func randomVocab() (*tokenizer.Vocab, error) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	vocab, err := tokenizer.TrainSPM([]string{string(readme)}, 320)
+	return tokenizer.TrainSPM([]string{string(readme)}, 320)
+}
+
+// random compares the models of shapes in every weight type.
+func (o *options) random(ctx context.Context, program string) (bad int, err error) {
+	vocab, err := randomVocab()
 	if err != nil {
 		return 0, err
 	}
@@ -145,19 +150,13 @@ func (o *options) compare(ctx context.Context, program string, s randomModel, t 
 		return "", false, err
 	}
 
-	allowed := 0x1p-16
-	if gelu(s.Arch) {
-		allowed = 0x1p-9
-	}
+	allowed := exactly(s)
 	spared := 0
 	if s.NExperts > 0 {
 		spared = len(ids) / 32
 	}
 	worst := largestDifference(ours, exact, spared) / largest(exact)
-	allowedRMS := allowed
-	if u := rounding(t); u > 0 {
-		allowedRMS = allowed + 2*u*math.Sqrt(float64(4*s.NLayers+1))
-	}
+	allowedRMS := packedly(s, t)
 	at := 0
 	for at < len(out[0]) && isLikeliest(exact[len(prompt)+at-1], out[0][at], 2*allowed*largest(exact)) {
 		at++
@@ -168,6 +167,19 @@ func (o *options) compare(ctx context.Context, program string, s randomModel, t 
 	}
 	ok = worst <= allowed && rms <= allowedRMS && at == len(out[0]) // false for NaN
 	return fmt.Sprintf("%10.1e %10.1e %10.1e %10.1e  %s", worst, allowed, rms, allowedRMS, greedy), ok, nil
+}
+
+// exactly is how far logits from the same float32 weights may differ, relative to the largest.
+func exactly(s randomModel) float64 {
+	if gelu(s.Arch) {
+		return 0x1p-9
+	}
+	return 0x1p-16
+}
+
+// packedly is how far logits from packed weights may, as root mean square relative to theirs.
+func packedly(s randomModel, t *quant.Type) float64 {
+	return exactly(s) + 2*rounding(t)*math.Sqrt(float64(4*s.NLayers+1))
 }
 
 // randomPrompt returns 40 tokens.
@@ -290,8 +302,9 @@ func logits(m *engine.Model, ids []int32) ([][]float32, error) {
 	return rows, nil
 }
 
-func (o *options) theirLogits(ctx context.Context, program, model string, ids []int32) ([][]float32, error) {
-	t, err := open(ctx, program, o.lib, model)
+// theirLogits are llama.cpp's after each token, of a model and its adapter if there is one.
+func (o *options) theirLogits(ctx context.Context, program, model string, ids []int32, adapter ...string) ([][]float32, error) {
+	t, err := open(ctx, program, o.lib, model, adapter...)
 	if err != nil {
 		return nil, err
 	}

@@ -51,8 +51,9 @@ type theirs struct {
 	nVocab int
 }
 
-func open(ctx context.Context, program, dir, model string) (*theirs, error) {
-	t := &theirs{cmd: exec.CommandContext(ctx, program, dir, model)}
+// open starts the program on a model, with its adapter if there is one.
+func open(ctx context.Context, program, dir, model string, adapter ...string) (*theirs, error) {
+	t := &theirs{cmd: exec.CommandContext(ctx, program, append([]string{dir, model}, adapter...)...)}
 	t.cmd.Stderr = os.Stderr
 	var err error
 	if t.in, err = t.cmd.StdinPipe(); err != nil {

@@ -1,7 +1,7 @@
 /* Logits and token ids of llama.cpp through its public C API, for main.go:
  *
  *     cc -O2 logits.c -o logits $DIR/libllama.*.so $DIR/libggml.*.so -Wl,-rpath,$DIR
- *     ./logits $DIR model.gguf < requests
+ *     ./logits $DIR model.gguf [adapter.gguf] < requests
  *
  * A request is a line. "logits ID ID …" feeds these tokens to an empty context and answers
  * with the float32 logits after every one of them, [n, V], little-endian. "tokenize N" is
@@ -41,6 +41,8 @@ const void *llama_model_get_vocab(const void *model);
 int32_t llama_vocab_n_tokens(const void *vocab);
 int32_t llama_tokenize(const void *vocab, const char *text, int32_t len, int32_t *tokens, int32_t max, _Bool add_special, _Bool parse_special);
 void llama_backend_init(void);
+void *llama_adapter_lora_init(void *model, const char *path);
+int32_t llama_set_adapters_lora(void *ctx, void **adapters, size_t n, float *scales);
 void llama_log_set(void (*f)(int level, const char *text, void *data), void *data);
 void ggml_backend_load_all_from_path(const char *dir);
 
@@ -91,8 +93,8 @@ int main(int argc, char **argv)
 {
 	static char line[1 << 16];
 	static int32_t ids[most];
-	if (argc != 3)
-		fail("want DIR MODEL");
+	if (argc != 3 && argc != 4)
+		fail("want DIR MODEL and perhaps ADAPTER");
 	llama_log_set(quiet, NULL);
 	ggml_backend_load_all_from_path(argv[1]);
 	llama_backend_init();
@@ -112,6 +114,14 @@ int main(int argc, char **argv)
 	if (!ctx)
 		fail("no context");
 	llama_set_n_threads(ctx, 1, 1);
+	if (argc == 4) {
+		void *adapter = llama_adapter_lora_init(model, argv[3]);
+		float scale = 1;
+		if (!adapter)
+			fail("the adapter does not load");
+		if (llama_set_adapters_lora(ctx, &adapter, 1, &scale) != 0)
+			fail("the adapter is not taken");
+	}
 	printf("%zu\n", n_vocab);
 	batch b = llama_batch_init(most, 0, 1);
 	while (fflush(stdout), fgets(line, sizeof line, stdin)) {
