@@ -9,7 +9,6 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
-	"github.com/guardcpu/guardcpu/simd"
 )
 
 // ExportOptions say what a written model holds besides its weights.
@@ -20,9 +19,9 @@ type ExportOptions struct {
 	Split gguf.Split             // when to go on in another file
 }
 
-// typeOf returns the type that p is written in if it has changed.
-func (o *ExportOptions) typeOf(p *nn.Param) (*quant.Type, error) {
-	name, typ := tensorOf(p), p.Stored.Type
+// typeOf returns the type that p, of the given type in the file, is written in if it has changed.
+func (o *ExportOptions) typeOf(p *nn.Param, source *quant.Type) (*quant.Type, error) {
+	name, typ := tensorOf(p), source
 	switch t := o.Types[name]; {
 	case t != nil:
 		typ = t
@@ -43,7 +42,7 @@ func (o *ExportOptions) typeOf(p *nn.Param) (*quant.Type, error) {
 func (m *Model) CheckExport(o ExportOptions) error {
 	for _, p := range m.params {
 		if p.Trainable || p.Adapter != nil {
-			if _, err := o.typeOf(p); err != nil {
+			if _, err := o.typeOf(p, m.Source(p).Type); err != nil {
 				return err
 			}
 		}
@@ -65,10 +64,10 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
 	for _, parts := range m.tensors() {
 		name := tensorOf(parts[0])
-		if t := o.Types[name]; (t == nil || t == parts[0].Stored.Type) && !slices.ContainsFunc(parts, func(p *nn.Param) bool { return changed(m.Ctx.K, p) }) {
+		if t := o.Types[name]; (t == nil || t == m.Source(parts[0]).Type) && !slices.ContainsFunc(parts, m.changed) {
 			continue
 		}
-		typ, err := o.typeOf(parts[0])
+		typ, err := o.typeOf(parts[0], m.Source(parts[0]).Type)
 		if err != nil {
 			return nil, err
 		}
@@ -82,17 +81,25 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 }
 
 // changed says whether p differs from what the file holds.
-func changed(k *simd.Kernels, p *nn.Param) bool { return learnt(p) || stale(k, p) }
+func (m *Model) changed(p *nn.Param) bool { return learnt(p) || m.stale(p) }
 
-// stale says whether p has float32 weights that are not those of the file.
-func stale(k *simd.Kernels, p *nn.Param) bool {
-	if p.F32 == nil {
+// stale says whether p has weights, beside its adapter, that are not those of the file; of bfloat16, not
+// those of the file rounded.
+func (m *Model) stale(p *nn.Param) bool {
+	if p.F32 == nil && !m.inMemory(p) {
 		return false
 	}
-	stored := make([]float32, p.Cols)
+	k, source := m.Ctx.K, m.Source(p)
+	was, is := make([]float32, p.Cols), make([]float32, p.Cols)
 	for r := range p.Rows {
-		p.Stored.Unpack(k, stored, r, 0)
-		if !slices.Equal(stored, p.F32[r*p.Cols:(r+1)*p.Cols]) {
+		source.Unpack(k, was, r, 0)
+		if p.F32 != nil {
+			copy(is, p.F32[r*p.Cols:])
+		} else {
+			p.Stored.Unpack(k, is, r, 0)
+			k.RoundBF16(was, was)
+		}
+		if !slices.Equal(was, is) {
 			return true
 		}
 	}

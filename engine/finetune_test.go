@@ -19,7 +19,7 @@ func TestFinetuneGoesOn(t *testing.T) {
 	for _, mode := range trainingModes {
 		t.Run(mode.name, func(t *testing.T) {
 			samples, o := tiny.Samples(10, 12, 1), finetuneOptions(0.01, 3)
-			o.Batch = 4
+			o.Batch, o.Optimizer = 4, mode.optimizer
 			model := func() *engine.Model {
 				m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
 				mode.set(t, m)

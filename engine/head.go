@@ -76,13 +76,15 @@ func (t *Trace) runHead(rows []int, f LossFunc, to *route, dh nn.Mat) []float64 
 			copy(dh.Row(r), dx.Row(i))
 		}
 	}
-	if to != nil {
-		to.done(m.w.outputBias, m.w.outNorm, m.w.outNormBias)
-		if !cfg.Tied {
-			to.done(m.w.output)
-		}
-	}
 	return losses
+}
+
+// headDone tells the sink that runHead has delivered all it will.
+func (m *Model) headDone(to *route) {
+	to.done(m.w.outputBias, m.w.outNorm, m.w.outNormBias)
+	if !m.Config.Tied {
+		to.done(m.w.output)
+	}
 }
 
 // finalNorm sets y to the normalised x; st is what its backward needs.

@@ -86,7 +86,7 @@ func (m *Model) WriteAdapter(path string, set []gguf.KV) error {
 	for _, parts := range m.tensors() {
 		p := parts[0]
 		for _, q := range parts {
-			if stale(m.Ctx.K, q) {
+			if m.stale(q) {
 				return fmt.Errorf("engine: %s differs from %s by more than its adapter", q.Name, m.File.Name)
 			}
 		}

@@ -32,7 +32,9 @@ type Model struct {
 	Ctx       *nn.Ctx
 
 	w      weights
-	params []*nn.Param // of the file, in the order of layout
+	params []*nn.Param    // of the file, in the order of layout
+	source []quant.Matrix // what the file holds of each
+	seed   uint64         // of TrainFused
 	ownsF  bool
 
 	loraAlpha float32    // of the adapters, if there are any
@@ -111,7 +113,7 @@ func (m *Model) bind() error {
 			return err
 		}
 		p.Index = len(m.params)
-		m.params = append(m.params, p)
+		m.params, m.source = append(m.params, p), append(m.source, p.Stored)
 		*s.param = p
 		used[s.name] = true
 	}
@@ -204,8 +206,9 @@ func (m *Model) TrainFull() {
 		if p.F32 == nil {
 			p.F32 = p.Stored.Dequantize(m.Ctx.K)
 		}
-		p.Trainable = true
+		p.Stored, p.Trainable = m.Source(p), true
 	}
+	m.resident = nil // there is nothing left to read
 	m.File.Forget()
 }
 
@@ -240,7 +243,7 @@ func (m *Model) String() string {
 	types := map[string]bool{}
 	var names []string
 	for _, p := range m.params {
-		if n := p.Stored.Type.Name; p.Rows > 1 && !types[n] {
+		if n := m.Source(p).Type.Name; p.Rows > 1 && !types[n] {
 			types[n] = true
 			names = append(names, n)
 		}

@@ -37,6 +37,9 @@ func (m *Model) NewReference(ctx context.Context, samples []Sample, dir string, 
 	}
 	r := &Reference{head: &Model{Config: m.Config, Ctx: m.Ctx}}
 	r.head.w.output, r.head.w.outputBias = frozen(m.w.output), frozen(m.w.outputBias)
+	if m.fused(m.w.output) { // a step would change it in place
+		r.head.w.output.Stored.Data = slices.Clone(m.w.output.Stored.Data)
+	}
 	for _, s := range samples {
 		r.starts = append(r.starts, r.rows)
 		r.rows += len(s.IDs)

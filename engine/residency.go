@@ -43,7 +43,7 @@ func (m *Model) LimitWeights(bytes uint64) {
 // mapped returns the bytes of the file that the computation reads for parameters.
 func (m *Model) mapped(ps ...*nn.Param) (n uint64) {
 	for _, p := range ps {
-		if p != nil && p.F32 == nil {
+		if p != nil && p.F32 == nil && !m.inMemory(p) {
 			n += uint64(len(p.Stored.Data))
 		}
 	}

@@ -262,12 +262,12 @@ func (s *perTensor) Rows(p *nn.Param, ids []int32, dy nn.Mat) {
 
 func (s *perTensor) clean(p *nn.Param) []float32 { return s.grad(p).clean(s.ctx) }
 
+// done hands over the gradient of p: zeros where nothing was delivered, as of an expert without rows.
 func (s *perTensor) done(p *nn.Param) {
-	if d := s.open[p]; d != nil {
-		s.take(p, d.clean(s.ctx))
-		s.free = append(s.free, d.v)
-		delete(s.open, p)
-	}
+	d := s.grad(p)
+	s.take(p, d.clean(s.ctx))
+	s.free = append(s.free, d.v)
+	delete(s.open, p)
 }
 
 // Norm is the sink that measures the gradient of one backward pass, tensor by tensor.
@@ -298,14 +298,29 @@ func (n *Norm) Total() float64 {
 
 // Update is the sink that applies a step of the trainer's optimizer to each tensor as soon as its
 // gradient is complete, and drops the gradient. The whole batch must be one
-// backward pass, and gradients are not clipped, for their norm is not known in time.
-type Update struct{ *perTensor }
+// backward pass, and gradients are not clipped, for their norm is not known in time. After
+// a gradient that is not finite, nothing is applied any more.
+type Update struct {
+	*Norm
+	bad *nn.Param // whose gradient is not finite
+}
 
-// NewUpdate returns a sink for update number t (from 0) of tr.
-func NewUpdate(tr *Trainer, t int) Update {
-	lr := tr.rate(t)
-	tr.opt.Begin(t)
-	return Update{newPerTensor(tr.m.Ctx, func(p *nn.Param, g []float32) { tr.apply(p, g, lr, 1) })}
+// NewUpdate returns a sink for the next step of tr, which it does not count.
+func NewUpdate(tr *Trainer) *Update {
+	lr := tr.rate(tr.step)
+	tr.opt.Begin(tr.step)
+	u := &Update{Norm: NewNorm(tr.m)}
+	measure := u.take
+	u.take = func(p *nn.Param, g []float32) {
+		measure(p, g)
+		if u.bad == nil && !finite(u.squares[p]) {
+			u.bad = p
+		}
+		if u.bad == nil {
+			tr.apply(p, g, lr, 1)
+		}
+	}
+	return u
 }
 
 // route passes on the gradients of trainable parameters only, and turns the

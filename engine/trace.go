@@ -64,6 +64,14 @@ func (t *Trace) Start(sample int) int { return t.segs[sample].Start }
 // NRows returns the number of rows of the batch.
 func (t *Trace) NRows() int { return len(t.ids) }
 
+// window returns a view of the trace in which samples [lo,hi) of the batch are all there are. Its rows are
+// those of the batch.
+func (t *Trace) window(lo, hi int) *Trace {
+	w := *t
+	w.samples, w.segs = t.samples[lo:hi], t.segs[lo:hi]
+	return &w
+}
+
 // pack lays the samples one after the other.
 func (t *Trace) pack(samples []Sample) {
 	if err := t.m.check(samples); err != nil {
@@ -173,15 +181,28 @@ func (t *Trace) leave(i int) {
 // (distinct, in any order) and delivers the gradients of all trainable parameters
 // to s. It returns the loss of each row, as f set it. Rows without a loss cost no logits.
 func (t *Trace) Backward(rows []int, f LossFunc, s nn.Sink) (losses []float64) {
+	_ = t.backward(s, func(to *route, dh nn.Mat) error {
+		losses = t.runHead(rows, f, to, dh)
+		return nil
+	})
+	return losses
+}
+
+// backward delivers the gradients of what head computes by runHead, which may be called several times
+// for different rows. On head's error, which it returns, no parameter's gradient is complete.
+func (t *Trace) backward(s nn.Sink, head func(to *route, dh nn.Mat) error) error {
 	m := t.m
 	to := &route{ctx: m.Ctx, to: s}
 	dh := t.gradient()
 	dh.Zero()
-	losses = t.runHead(rows, f, to, dh)
+	if err := head(to, dh); err != nil {
+		return err
+	}
+	m.headDone(to)
 	m.leaveOutput()
 	dh = t.blocksBackward(dh, to)
 	m.embedBackward(m.Ctx, dh, t.ids, t.pos, to)
-	return losses
+	return nil
 }
 
 // gradient returns memory for the gradient of the last output.

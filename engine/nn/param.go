@@ -10,7 +10,8 @@ type Param struct {
 	Rows  int
 	Cols  int
 
-	// Stored is the weight as it lies in the file, a view on mapped memory.
+	// Stored is the weight as it lies in the file, a view on mapped memory, or a packed
+	// weight in memory that has taken its place.
 	Stored quant.Matrix
 	// F32 is the unpacked weight [Rows*Cols]. Vectors have it always; a matrix
 	// has it only as float32 master, when it is trained or was trained.

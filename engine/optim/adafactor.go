@@ -52,9 +52,9 @@ func newAdafactor(k *simd.Kernels, o Options, shapes []Shape) Optimizer {
 
 func (a *adafactor) Begin(t int) { a.beta = 1 - math.Pow(float64(t+1), adafactorPow) }
 
-func (a *adafactor) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool) {
+func (a *adafactor) Step(par simd.For, i int, w Weights, g []float32, lr, scale float64, decay bool) {
 	s, r, c := a.shapes[i], a.r[i], a.c[i]
-	if len(w) == 0 {
+	if len(g) == 0 {
 		return
 	}
 	squares, sums := a.squares(par, s, g)
@@ -86,7 +86,7 @@ func (a *adafactor) Step(par simd.For, i int, w, g []float32, lr, scale float64,
 	for i, v := range squares {
 		total += left[i] * left[i] * v
 	}
-	step := lr / math.Max(1, math.Sqrt(total/float64(len(w)))/adafactorClip)
+	step := lr / math.Max(1, math.Sqrt(total/float64(len(g)))/adafactorClip)
 	keep := float32(1)
 	if decay {
 		keep = float32(1 - lr*a.o.Decay)
@@ -94,9 +94,10 @@ func (a *adafactor) Step(par simd.For, i int, w, g []float32, lr, scale float64,
 	a.rows(par, s, func(i int, u []float32) {
 		copy(u, g[i*s.Cols:])
 		a.k.Mul(u, right)
-		wi := w[i*s.Cols : (i+1)*s.Cols]
-		a.k.Scale(wi, keep)
-		a.k.Axpy(wi, float32(-step*left[i]), u)
+		w(i*s.Cols, (i+1)*s.Cols, func(w []float32) {
+			a.k.Scale(w, keep)
+			a.k.Axpy(w, float32(-step*left[i]), u)
+		})
 	})
 }
 

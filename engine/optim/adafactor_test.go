@@ -85,7 +85,7 @@ func TestAdafactorMatchesFloat64(t *testing.T) {
 					g64[i] = 0.5 * float64(g[i])
 				}
 				opt.Begin(step)
-				opt.Step(serial, 0, w, g, 0.01, 0.5, true)
+				opt.Step(serial, 0, Float32(w), g, 0.01, 0.5, true)
 				before := append([]float64(nil), ref.w...)
 				ref.step(step+1, g64, 0.01, 0.1)
 				var moved float64
@@ -119,7 +119,7 @@ func TestAdafactorIsTheSameForAnyWorkers(t *testing.T) {
 				w, g := make([]float32, s.Rows*s.Cols), make([]float32, s.Rows*s.Cols)
 				simdtest.Fill(rng, w)
 				simdtest.Fill(rng, g)
-				opt.Step(par.New(workers).For, i, w, g, 0.1, 1, false)
+				opt.Step(par.New(workers).For, i, Float32(w), g, 0.1, 1, false)
 				all = append(all, w...)
 			}
 		}

@@ -28,8 +28,8 @@ type Optimizer interface {
 	Begin(t int)
 	// Step moves w, which is tensor i, against its gradient g (first multiplied by
 	// scale) with learning rate lr. decay says whether weight decay applies to it.
-	// par divides the work.
-	Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool)
+	// par divides the work. It asks w for every element once.
+	Step(par simd.For, i int, w Weights, g []float32, lr, scale float64, decay bool)
 	// Moments returns what it remembers of tensor i from update to update, as views that do not move.
 	Moments(i int) []Moment
 }
@@ -38,6 +38,15 @@ type Optimizer interface {
 type Moment struct {
 	Name   string // unique among those of a tensor
 	Values []float32
+}
+
+// Weights gives elements [lo,hi) of a tensor to change, which may set them to other values, and
+// keeps what it leaves there. It may be called by several workers at once, for different elements.
+type Weights func(lo, hi int, change func(w []float32))
+
+// Float32 returns weights that lie in memory as float32 numbers and are changed in place.
+func Float32(w []float32) Weights {
+	return func(lo, hi int, change func([]float32)) { change(w[lo:hi]) }
 }
 
 // Shape is that of a tensor; a vector has one row.
@@ -115,14 +124,16 @@ func (a *adamW) Begin(t int) {
 	}
 }
 
-func (a *adamW) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool) {
+func (a *adamW) Step(par simd.For, i int, w Weights, g []float32, lr, scale float64, decay bool) {
 	s := a.step
 	s.LR, s.GradScale = float32(lr), float32(scale)
 	if decay {
 		s.Decay = float32(a.o.Decay)
 	}
 	m, v := a.m[i], a.v[i]
-	pieces(par, len(w), func(lo, hi int) { a.k.AdamW(w[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], &s) })
+	pieces(par, len(g), func(lo, hi int) {
+		w(lo, hi, func(w []float32) { a.k.AdamW(w, m[lo:hi], v[lo:hi], g[lo:hi], &s) })
+	})
 }
 
 func (a *adamW) Moments(i int) []Moment { return []Moment{{"m", a.m[i]}, {"v", a.v[i]}} }
@@ -145,20 +156,21 @@ func newSGD(k *simd.Kernels, o Options, shapes []Shape) Optimizer {
 
 func (s *sgd) Begin(int) {}
 
-func (s *sgd) Step(par simd.For, i int, w, g []float32, lr, scale float64, decay bool) {
-	pieces(par, len(w), func(lo, hi int) {
-		w, g := w[lo:hi], g[lo:hi]
-		if decay && s.o.Decay != 0 {
-			s.k.Scale(w, float32(1-lr*s.o.Decay))
-		}
-		if s.u == nil {
-			s.k.Axpy(w, float32(-lr*scale), g)
-			return
-		}
-		u := s.u[i][lo:hi]
-		s.k.Scale(u, float32(s.o.Momentum))
-		s.k.Axpy(u, float32(scale), g)
-		s.k.Axpy(w, float32(-lr), u)
+func (s *sgd) Step(par simd.For, i int, w Weights, g []float32, lr, scale float64, decay bool) {
+	pieces(par, len(g), func(lo, hi int) {
+		w(lo, hi, func(w []float32) {
+			if decay && s.o.Decay != 0 {
+				s.k.Scale(w, float32(1-lr*s.o.Decay))
+			}
+			if s.u == nil {
+				s.k.Axpy(w, float32(-lr*scale), g[lo:hi])
+				return
+			}
+			u := s.u[i][lo:hi]
+			s.k.Scale(u, float32(s.o.Momentum))
+			s.k.Axpy(u, float32(scale), g[lo:hi])
+			s.k.Axpy(w, float32(-lr), u)
+		})
 	})
 }
 

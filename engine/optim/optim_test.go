@@ -48,7 +48,7 @@ func TestTenStepsMatchFloat64(t *testing.T) {
 					g[i] = float32(math.Sin(float64(3*step + i)))
 				}
 				opt.Begin(step)
-				opt.Step(serial, 0, w, g, 0.01, 0.5, true)
+				opt.Step(serial, 0, Float32(w), g, 0.01, 0.5, true)
 				for i := range ref {
 					if name == "adamw" {
 						ref[i].adamW(step, 0.5*float64(g[i]), 0.01, o)
@@ -68,9 +68,9 @@ func TestDecayIsLeftOutWhereAsked(t *testing.T) {
 		opt := kind.New(simd.Best(), Options{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.5}, []Shape{{1, 1}})
 		w := []float32{1}
 		opt.Begin(0)
-		opt.Step(serial, 0, w, []float32{0}, 0.1, 1, false)
+		opt.Step(serial, 0, Float32(w), []float32{0}, 0.1, 1, false)
 		assert.Equal(t, float32(1), w[0], kind.Name)
-		opt.Step(serial, 0, w, []float32{0}, 0.1, 1, true)
+		opt.Step(serial, 0, Float32(w), []float32{0}, 0.1, 1, true)
 		assert.InDelta(t, 0.95, w[0], 1e-6, kind.Name)
 	}
 }
@@ -87,7 +87,7 @@ func TestLearnsAToyTask(t *testing.T) {
 				g[i] = 2 * (w[i] - want[i])
 			}
 			opt.Begin(step)
-			opt.Step(serial, 0, w, g, 0.05, 1, false)
+			opt.Step(serial, 0, Float32(w), g, 0.05, 1, false)
 		}
 		assert.InDeltaSlice(t, want, w, 0.02, kind.Name)
 	}
