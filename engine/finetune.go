@@ -77,7 +77,7 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 		epoch := step / perEpoch
 		lo := step % perEpoch * o.Batch
 		if lo == 0 || order == nil {
-			order = rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(len(samples))
+			order = o.order(epoch, len(samples))
 		}
 		batch := make([]Sample, 0, o.Batch)
 		for _, i := range order[lo:min(len(order), lo+o.Batch)] {
@@ -99,6 +99,27 @@ func Finetune(ctx context.Context, m *Model, samples []Sample, o FinetuneOptions
 		}
 	}
 	return nil
+}
+
+// order is that of n samples in an epoch.
+func (o *FinetuneOptions) order(epoch, n int) []int {
+	return rand.New(rand.NewPCG(o.Seed, uint64(epoch))).Perm(n)
+}
+
+// StepSizes returns how large the batches of Finetune's steps are, known before the first.
+func (o *FinetuneOptions) StepSizes(samples []Sample) (sizes []BatchSize) {
+	for epoch := range o.Epochs {
+		order := o.order(epoch, len(samples))
+		for lo := 0; lo < len(order); lo += o.Batch {
+			var b BatchSize
+			for _, i := range order[lo:min(len(order), lo+o.Batch)] {
+				one := Size(samples[i : i+1])
+				b.Rows, b.Targets = b.Rows+one.Rows, b.Targets+one.Targets
+			}
+			sizes = append(sizes, b)
+		}
+	}
+	return sizes
 }
 
 // MeanNLL is the term mean_t nll_t over all positions that count in the batch. A

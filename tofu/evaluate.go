@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/guardcpu/guardcpu/engine"
@@ -33,7 +34,9 @@ type EvalOptions struct {
 	MaxLength int     // tokens of an answer with its prompt, and of a prompt with what is generated; 0: 200
 	MaxItems  int     // of each set, the first; 0: 300, negative: all
 	Batch     int     // prompts that are generated from together; 0: 30
-	IgnoreEOS bool    // generate on to the maximum length; see Evaluate
+	// Together, if not 0, is how many of a batch are in memory at once: the texts are the same but for rounding.
+	Together  int
+	IgnoreEOS bool // generate on to the maximum length; see Evaluate
 }
 
 // model is what evaluation needs of *engine.Model.
@@ -68,24 +71,13 @@ func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions
 	if o.Format == nil {
 		panic("tofu: Evaluate: EvalOptions.Format is nil")
 	}
-	o.MaxLength = cmp.Or(o.MaxLength, 200)
-	o.MaxItems = cmp.Or(o.MaxItems, 300)
-	o.Batch = cmp.Or(o.Batch, 30)
-
-	// All sets are formatted before anything is run: what is wrong with the last
-	// should not be said after an hour.
-	exams := make([]*exam, len(evalSets))
+	o.defaults()
+	exams, err := newExams(tok, s, o)
+	if err != nil {
+		return nil, err
+	}
 	total := 0
-	for i, set := range evalSets {
-		items := s.Items(set.Set)
-		if o.MaxItems >= 0 && len(items) > o.MaxItems {
-			items = items[:o.MaxItems]
-		}
-		e, err := newExam(tok, set.Set, items, o)
-		if err != nil {
-			return nil, err
-		}
-		exams[i] = e
+	for _, e := range exams {
 		total += len(e.samples) + len(e.prompts)
 	}
 	l := new(Logs)
@@ -109,13 +101,8 @@ func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions
 		if err := e.addLosses(losses); err != nil {
 			return nil, fmt.Errorf("tofu: %s: %w", evalSets[i].Set, err)
 		}
-		for lo := 0; lo < len(e.prompts); lo += o.Batch {
-			hi := min(lo+o.Batch, len(e.prompts))
-			longest := 0
-			for _, prompt := range e.prompts[lo:hi] {
-				longest = max(longest, len(prompt))
-			}
-			g := engine.GenOptions{MaxTokens: o.MaxLength - longest, IgnoreEOS: o.IgnoreEOS, Batch: hi - lo}
+		for lo, hi := range e.batches(o.Batch) {
+			g := engine.GenOptions{MaxTokens: o.MaxLength - longest(e.prompts[lo:hi]), IgnoreEOS: o.IgnoreEOS, Batch: cmp.Or(o.Together, hi-lo)}
 			texts, err := m.Generate(ctx, e.prompts[lo:hi], g, part(hi-lo))
 			if err != nil {
 				return nil, fmt.Errorf("tofu: %s: %w", evalSets[i].Set, err)
@@ -127,6 +114,49 @@ func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions
 		*l.Rows(evalSets[i].Set) = e.rows
 	}
 	return l, nil
+}
+
+// defaults sets what is zero.
+func (o *EvalOptions) defaults() {
+	o.MaxLength = cmp.Or(o.MaxLength, 200)
+	o.MaxItems = cmp.Or(o.MaxItems, 300)
+	o.Batch = cmp.Or(o.Batch, 30)
+}
+
+// newExams formats all sets before anything is run: what is wrong with the last
+// should not be said after an hour.
+func newExams(tok Tokenizer, s Sets, o EvalOptions) ([]*exam, error) {
+	exams := make([]*exam, len(evalSets))
+	for i, set := range evalSets {
+		items := s.Items(set.Set)
+		if o.MaxItems >= 0 && len(items) > o.MaxItems {
+			items = items[:o.MaxItems]
+		}
+		var err error
+		if exams[i], err = newExam(tok, set.Set, items, o); err != nil {
+			return nil, err
+		}
+	}
+	return exams, nil
+}
+
+// batches yields the runs [lo,hi) of n prompts that are generated from together.
+func (e *exam) batches(n int) iter.Seq2[int, int] {
+	return func(yield func(lo, hi int) bool) {
+		for lo := 0; lo < len(e.prompts); lo += n {
+			if !yield(lo, min(lo+n, len(e.prompts))) {
+				return
+			}
+		}
+	}
+}
+
+// longest returns the length of the longest prompt.
+func longest(prompts [][]int32) (n int) {
+	for _, p := range prompts {
+		n = max(n, len(p))
+	}
+	return n
 }
 
 // exam is a set on its way to its log.
@@ -203,6 +233,18 @@ func newExam(tok Tokenizer, set Set, items []Item, o EvalOptions) (*exam, error)
 		}
 	}
 	return e, nil
+}
+
+// perItem returns how many samples item i has.
+func (e *exam) perItem(i int) int {
+	n := 1
+	if e.para {
+		n++
+	}
+	if e.choice {
+		n += len(e.items[i].PerturbedAnswers)
+	}
+	return n
 }
 
 // allOrNone says whether all items are so; if only some are, that is an error.

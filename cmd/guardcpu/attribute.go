@@ -198,7 +198,7 @@ Examples:
 			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
-			if err := e.prepare(ctx, x.m, &how.memory, &mode, seed, scoreBytes(o, len(x.retain))); err != nil {
+			if err := e.prepare(ctx, x.m, &how.memory, &mode, seed, nil, nil); err != nil {
 				return err
 			}
 			start := time.Now()

@@ -83,7 +83,9 @@ Examples:
 				}
 				samples = append(samples, s...)
 			}
-			if err := e.prepare(ctx, m, &how.memory, &mode, seed, trainBytes(o.Optimizer)); err != nil {
+			options := o.forSamples(len(samples), seed)
+			work := []*trainWork{finetuning("fine-tuning", &options, samples)}
+			if err := e.prepare(ctx, m, &how.memory, &mode, seed, work, nil); err != nil {
 				return err
 			}
 			written, err := mode.writes(m, out, split)
@@ -92,7 +94,7 @@ Examples:
 			}
 			written.Set = provenance("finetune", seed)
 			start := time.Now()
-			last, err := e.finetune(ctx, m, samples, o.forSamples(len(samples), seed), "fine-tune", nil)
+			last, err := e.finetune(ctx, m, samples, options, "fine-tune", nil)
 			if err != nil {
 				return err
 			}

@@ -28,8 +28,8 @@ func inspectCommand(e *env) *cli.Command {
 		ArgsUsage: "[FILE]",
 		Description: `The file is checked as strictly as for a run, its weights are not read.
 Long arrays are shortened; --json holds everything. The memory of each mode is what it holds
-besides the file, which is mapped, and besides activations; full training is refused by the same
-numbers. --ctx says for how many tokens keys and values are kept. With --lora it says whether an
+besides the file, which is mapped, and besides activations, which depend on the data: plan adds
+those. --ctx says for how many tokens keys and values are kept. With --lora it says whether an
 adapter fits the model.
 
 Examples:

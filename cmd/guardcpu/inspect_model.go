@@ -69,18 +69,21 @@ func describeModel(f *gguf.File, nCtx int) modelInfo {
 	add := func(bytes uint64, mode string, args ...any) {
 		info.Memory = append(info.Memory, modelMemory{fmt.Sprintf(mode, args...), bytes})
 	}
-	n := uint64(m.NParams())
 	add(cacheBytes(c, nCtx), "generate and chat, %d tokens", nCtx)
 	for _, k := range optim.Optimizers {
-		add(n*uint64(trainBytes(k.Name)), "finetune and unlearn, full, %s", k.Name)
+		add(engine.Sum(m.FullBuffers(engine.TrainOptions{Optimizer: k.Name})), "finetune, unlearn and run, full, %s", k.Name)
 	}
-	score, lora := newScoreOptions(), engine.DefaultLoRAOptions()
-	add(n*uint64(scoreBytes(score, 0)), "attribute, full")
-	add(n*uint64(4+4*score.Groups), "attribute, full, of a subset (%d groups)", score.Groups)
-	add(n*uint64(trainBytes("adamw")+runCopies), "run, full, adamw")
-	if adapters, err := m.NLoRA(lora); err == nil {
-		add(uint64(adapters)*uint64(trainBytes("adamw")), "finetune and unlearn, lora of rank %d, adamw", lora.Rank)
+	for _, name := range []string{"adafactor", "sgd"} {
+		add(engine.Sum(m.FusedBuffers(engine.TrainOptions{Optimizer: name})), "finetune, unlearn and run, fused, %s", name)
 	}
+	mode := modeOptions{rank: engine.DefaultLoRAOptions().Rank, alpha: 1, loraTargets: engine.DefaultLoRAOptions().Targets}
+	if lora, err := m.LoRABuffers(mode.lora(0), engine.TrainOptions{Optimizer: "adamw"}); err == nil {
+		add(engine.Sum(lora), "finetune, unlearn and run, lora of rank %d, adamw", mode.rank)
+	}
+	score, n := newScoreOptions(), uint64(m.NParams())
+	add(4*n, "attribute, the whole gradient")
+	add(4*n*uint64(score.Groups), "attribute, the whole gradients of a subset (%d groups)", score.Groups)
+	add(m.LeastGradient(), "attribute, in chunks of one block")
 	return info
 }
 

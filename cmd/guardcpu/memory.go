@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v3"
-
-	"github.com/guardcpu/guardcpu/engine/optim"
 )
 
 // budget is how much memory a command may take at most, resident, the weights that it looks at in a mapped file
@@ -79,29 +77,4 @@ func (b *budget) String() string {
 		return "no limit known"
 	}
 	return bytesText(b.bytes) + " allowed (" + b.from + ")"
-}
-
-// trainBytes is what training holds for each parameter that it changes: a float32 master,
-// a gradient, and what the optimizer keeps.
-func trainBytes(optimizer string) int {
-	for _, k := range optim.Optimizers {
-		if k.Name == optimizer {
-			return 4 + 4 + 4*k.Moments
-		}
-	}
-	return 0 // not known, which the trainer says
-}
-
-// runCopies is what a run holds for each parameter besides: in float32 the state before unlearning,
-// and the given model or, later, the one to write.
-const runCopies = 2 * 4
-
-// scoreBytes is what attribution holds for each parameter: a float32 master and the gradient of
-// every group of retained samples, of which there are several where nRetain samples are drawn from.
-func scoreBytes(o scoreOptions, nRetain int) int {
-	groups := 1
-	if n := o.RetainSamples; n > 0 && n < nRetain {
-		groups = min(o.Groups, n)
-	}
-	return 4 + 4*groups
 }

@@ -203,12 +203,16 @@ func (e *env) openMaterial(path string, how computing, o *dataOptions, needRetai
 	return x, nil
 }
 
-// prepare makes m ready for training: its weights are finite and there is memory.
-func (e *env) prepare(ctx context.Context, m *engine.Model, b *budget, mode *modeOptions, seed uint64, perParam int) error {
+// prepare makes m ready for the work: there is memory for it, and for the evaluation between, if there is one; its
+// weights are finite; what the mode trains is trainable.
+func (e *env) prepare(ctx context.Context, m *engine.Model, b *budget, mode *modeOptions, seed uint64, work []*trainWork, evaluated *evaluation) error {
+	if err := e.choose(m, b, mode, work, evaluated); err != nil {
+		return err
+	}
 	if err := e.checkWeights(ctx, m); err != nil {
 		return err
 	}
-	return mode.prepare(m, b, seed, perParam)
+	return mode.prepare(m, seed)
 }
 
 // checkWeights refuses a model with a weight that is NaN or infinite, naming it.

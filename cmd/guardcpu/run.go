@@ -243,8 +243,11 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 		}
 		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
-	perParam := max(trainBytes(o.finetune.Optimizer), trainBytes(o.unlearn.Optimizer), scoreBytes(o.score, len(r.retain)))
-	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, perParam+runCopies); err != nil {
+	work, evaluated, err := r.work()
+	if err != nil {
+		return r, err
+	}
+	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, work, evaluated); err != nil {
 		return r, err
 	}
 	r.written, err = o.mode.writes(r.m, rundir.Model, o.split)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -13,6 +12,9 @@ import (
 	"github.com/guardcpu/guardcpu/gguf"
 )
 
+// trainModes are the modes of training, in the order in which auto tries them.
+var trainModes = []string{"full", "fused", "lora"}
+
 // modeOptions say which parameters training changes.
 type modeOptions struct {
 	mode        string
@@ -21,34 +23,23 @@ type modeOptions struct {
 	loraTargets []string
 	typeName    string
 	loraOut     string
+	weightLimit uint64 // of Model.LimitWeights, once the mode is settled
 }
 
 func (o *modeOptions) flags() []cli.Flag {
 	d := engine.DefaultLoRAOptions()
 	return []cli.Flag{
-		&cli.StringFlag{Name: "mode", Usage: "`MODE` of training: full (float32 masters of every weight) or lora (adapters, merged when a model is written)", Value: "full", Destination: &o.mode, Category: "training",
-			Validator: oneOf("full", "lora")},
+		&cli.StringFlag{Name: "mode", Usage: "`MODE` of training: full (float32 masters of every weight), fused (weights of bfloat16, each updated as soon as its gradient is there; adafactor or sgd), lora (adapters, merged when a model is written), or auto (the first of them that fits into --memory)", Value: "full", Destination: &o.mode, Category: "training",
+			Validator: oneOf(append(trainModes, "auto")...)},
 		&cli.IntFlag{Name: "lora-rank", Usage: "rank `R` of the adapters", Value: d.Rank, Destination: &o.rank, Category: "training", Validator: atLeast(1)},
 		&cli.FloatFlag{Name: "lora-alpha", Usage: "`ALPHA`: an adapter is scaled by ALPHA/R", Value: d.Alpha, Destination: &o.alpha, Category: "training", Validator: positive},
 		&cli.StringSliceFlag{Name: "lora-targets", Usage: "`PATTERN` of the tensors that get an adapter; may be given several times", Value: d.Targets, Destination: &o.loraTargets, Category: "training"},
 	}
 }
 
-// prepare makes the parameters of m trainable, after checking that there is memory for it.
-// perParam is how many bytes are held at most for each parameter that is trained, its master among them.
-func (o *modeOptions) prepare(m *engine.Model, b *budget, seed uint64, perParam int) error {
-	if o.mode == "lora" {
-		if err := m.TrainLoRA(engine.LoRAOptions{Rank: o.rank, Alpha: o.alpha, Targets: o.loraTargets, Seed: seed}); err != nil {
-			return &statusError{status: exitUsage, err: err}
-		}
-		return nil
-	}
-	need := uint64(m.NParams()) * uint64(perParam)
-	if b.bytes > 0 && need > b.bytes {
-		return &statusError{status: exitIO, err: fmt.Errorf("full training of %s parameters needs %s, %v", countText(uint64(m.NParams())), bytesText(need), b), remedy: "use --mode lora"}
-	}
-	m.TrainFull()
-	return nil
+// lora are the options of adapters.
+func (o *modeOptions) lora(seed uint64) engine.LoRAOptions {
+	return engine.LoRAOptions{Rank: o.rank, Alpha: o.alpha, Targets: o.loraTargets, Seed: seed}
 }
 
 // typeFlag is the flag of commands that write what they have trained.

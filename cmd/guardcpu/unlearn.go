@@ -171,11 +171,11 @@ Examples:
 					return err
 				}
 			}
-			perParam := trainBytes(o.Optimizer)
-			if weigh {
-				perParam = max(perParam, scoreBytes(so, len(x.retain)))
+			work, err := unlearning("unlearning", m, data, &o.Options)
+			if err != nil {
+				return err
 			}
-			if err := e.prepare(ctx, m, &how.memory, &mode, seed, perParam); err != nil {
+			if err := e.prepare(ctx, m, &how.memory, &mode, seed, []*trainWork{work}, nil); err != nil {
 				return err
 			}
 			written, err := mode.writes(m, out, split)
