@@ -207,7 +207,7 @@ func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine
 			a.StdErr[i] = math.Sqrt(v / float64(len(parts)-1) * rest)
 		}
 		half := len(parts) / 2
-		rho := spearman(weightedSum(parts[:half], s.share[:half]), weightedSum(parts[half:], s.share[half:]))
+		rho := Spearman(weightedSum(parts[:half], s.share[:half]), weightedSum(parts[half:], s.share[half:]))
 		if !math.IsNaN(rho) {
 			a.HalfCorrelation = &rho
 		}

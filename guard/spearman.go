@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// spearman is the rank correlation of x and y (Spearman 1904): Pearson's of their ranks, equal values
+// Spearman is the rank correlation of x and y (Spearman 1904): Pearson's of their ranks, equal values
 // having the mean of theirs. NaN if all values of one are equal.
-func spearman(x, y []float64) float64 {
+func Spearman(x, y []float64) float64 {
 	rx, ry := ranks(x), ranks(y)
 	mean := float64(len(x)-1) / 2
 	var xy, xx, yy float64

@@ -32,37 +32,6 @@ func unlearn(t testing.TB, m *engine.Model, d Data, o Options) *History {
 	return h
 }
 
-// Multipliers of τ = ∞ are the plain objective, bit for bit, after several steps; a
-// finite τ is not.
-func TestInfiniteTemperatureIsThePlainObjective(t *testing.T) {
-	for _, arch := range archs {
-		for _, l := range Losses {
-			t.Run(arch+" "+l.Name, func(t *testing.T) {
-				run := func(tau float64) ([]float32, *History) {
-					m, d := open(t, arch, 2), data(5, 6)
-					if tau != 0 {
-						a := attribute(t, m, d.Retain, d.Forget, DefaultScoreOptions())
-						var err error
-						d.Multipliers, err = Multipliers(a.Scores, tau)
-						require.NoError(t, err)
-					}
-					h := unlearn(t, m, d, options(l.Name))
-					return theta(m), h
-				}
-				start := theta(open(t, arch, 2))
-				plain, history := run(0)
-				same, sameHistory := run(math.Inf(1))
-				assert.Equal(t, plain, same)
-				assert.Equal(t, history, sameHistory)
-				weighted, _ := run(0.5)
-				assert.NotEqual(t, plain, weighted)
-				assert.NotEqual(t, start, plain)
-				assert.Len(t, history.Steps, 7)
-			})
-		}
-	}
-}
-
 func TestUnlearningDoesNotDependOnTheWorkers(t *testing.T) {
 	for _, arch := range archs {
 		for _, l := range Losses {

@@ -6,18 +6,16 @@
 //	go run ./benchmarks/tofu -data ../shared/tofu -out runs/tofu
 //
 // An objective may be named with several learning rates, to compare plain and weighted at
-// the same amount of forgetting. Another τ needs another output folder.
+// the same amount of forgetting, and with a mode of training. Another τ needs another output folder.
 // What is in the output folder already is not done again.
 package main
 
 import (
 	"context"
 	"flag"
-	"fmt"
 	"log"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/guardcpu/guardcpu/guard"
@@ -35,14 +33,19 @@ func run() error {
 	out := flag.String("out", "runs/tofu", "folder for models, logs and results")
 	epochs := flag.Int("epochs", 24, "epochs of training a model from nothing")
 	unlearnEpochs := flag.Float64("unlearn-epochs", 5, "epochs of unlearning")
-	methods := flag.String("methods", "ga=7e-5,gd=1.6e-4,km=1.4e-4,po=3e-4", "objectives with their learning rates")
+	methods := flag.String("methods", "ga=7e-5,gd=1.6e-4,km=1.4e-4,po=3e-4", "[MODE:]objectives with their learning rates; modes are full, full-adafactor, fused and lora")
 	kinds := flag.String("kinds", "plain,guard", "which of plain and guard to run")
+	gold := flag.Bool("gold", true, "train and evaluate the model of retain90, which forget quality needs")
 	seeds := flag.Int("seeds", 3, "seeds of unlearning: 1 to this")
 	items := flag.Int("items", 300, "items of each set to evaluate")
 	tau := flag.String("tau", "auto", "temperature of the weights")
 	threads := flag.Int("threads", 0, "workers; 0: all CPUs")
 	flag.Parse()
 
+	list, err := parseMethods(*methods)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
 	}
@@ -54,14 +57,19 @@ func run() error {
 	if err := train(ctx, d, d.full, filepath.Join(*out, "full.gguf"), *epochs, *threads); err != nil {
 		return err
 	}
-	if err := train(ctx, d, d.retain, filepath.Join(*out, "retain90.gguf"), *epochs, *threads); err != nil {
-		return err
+	b := &bench{d: d, out: *out, items: *items, epochs: *unlearnEpochs, threads: *threads}
+	if *gold {
+		if err := train(ctx, d, d.retain, filepath.Join(*out, "retain90.gguf"), *epochs, *threads); err != nil {
+			return err
+		}
+		if err := b.evaluateGold(ctx); err != nil {
+			return err
+		}
 	}
 	t, err := guard.ParseTau(*tau)
 	if err != nil {
 		return err
 	}
-	b := &bench{d: d, out: *out, items: *items, epochs: *unlearnEpochs, threads: *threads}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -71,14 +79,9 @@ func run() error {
 		}
 	}
 	for seed := range *seeds {
-		for _, m := range strings.Split(*methods, ",") {
-			name, lr, _ := strings.Cut(m, "=")
-			rate, err := strconv.ParseFloat(lr, 64)
-			if err != nil {
-				return fmt.Errorf("methods: %q is not NAME=LEARNING-RATE", m)
-			}
+		for _, me := range list {
 			for _, kind := range strings.Split(*kinds, ",") {
-				if err := b.run(ctx, method{name, rate}, kind == "guard", uint64(seed+1)); err != nil {
+				if err := b.run(ctx, me, kind == "guard", uint64(seed+1)); err != nil {
 					return err
 				}
 			}

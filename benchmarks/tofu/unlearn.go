@@ -16,13 +16,6 @@ import (
 	"github.com/guardcpu/guardcpu/tofu"
 )
 
-// method is an objective with its learning rate, chosen for the plain objective (LOG.md)
-// and used for the weighted one as it is.
-type method struct {
-	name string
-	lr   float64
-}
-
 // result is one evaluated model of the table.
 type result struct {
 	Model     string           `json:"model"` // before, gold, or objective and learning rate /plain, /guard
@@ -40,9 +33,8 @@ type bench struct {
 	items   int
 	epochs  float64
 	threads int
-	model   *engine.Model // full.gguf, trainable
-	start   *engine.Snapshot
-	gold    *tofu.Logs
+	model   *engine.Model // full.gguf, differentiable
+	gold    *tofu.Logs    // nil: forget quality is not known
 	before  *tofu.Metrics
 	mult    []float64
 	results []result
@@ -76,9 +68,8 @@ func (b *bench) open(name string) (*engine.Model, error) {
 	return engine.Open(filepath.Join(b.out, name), engine.Options{Threads: b.threads})
 }
 
-// prepare evaluates the models before unlearning and trained without the forget
-// set, and scores the forget samples.
-func (b *bench) prepare(ctx context.Context) error {
+// evaluateGold evaluates the model that was trained without the forget set.
+func (b *bench) evaluateGold(ctx context.Context) error {
 	gold, err := b.open("retain90.gguf")
 	if err != nil {
 		return err
@@ -87,15 +78,21 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.gold, err = b.evaluate(ctx, gold, "gold"); err != nil {
 		return err
 	}
-	gm, err := b.gold.Metrics(b.gold)
+	m, err := b.gold.Metrics(b.gold)
 	if err != nil {
 		return err
 	}
+	r := result{Model: "gold", Metrics: m}
+	print(r)
+	return b.add(r)
+}
+
+// prepare evaluates the model before unlearning.
+func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.model, err = b.open("full.gguf"); err != nil {
 		return err
 	}
 	b.model.TrainFull()
-	b.start = b.model.Snapshot()
 	logs, err := b.evaluate(ctx, b.model, "before")
 	if err != nil {
 		return err
@@ -103,10 +100,9 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.before, err = logs.Metrics(b.gold); err != nil {
 		return err
 	}
-	b.results = append(b.results, result{Model: "before", Metrics: b.before}, result{Model: "gold", Metrics: gm})
-	print(b.results[0])
-	print(b.results[1])
-	return nil
+	r := result{Model: "before", Metrics: b.before}
+	print(r)
+	return b.add(r)
 }
 
 // samples formats the forget and the retain set as training does: only the answer counts.
@@ -149,29 +145,36 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 	if weighted {
 		kind = "guard"
 	}
-	r := result{Model: fmt.Sprintf("%s %g/%s", me.name, me.lr, kind), Seed: seed}
-	name := fmt.Sprintf("%s-%g-%s-%d", me.name, me.lr, kind, seed)
+	r := result{Model: me.label(" ") + "/" + kind, Seed: seed}
+	name := fmt.Sprintf("%s-%s-%d", me.label("-"), kind, seed)
 	began := time.Now()
 	saved, err := b.saved(name)
 	if err != nil {
 		return err
 	}
+	m := b.model
 	if saved == nil {
+		if m, err = b.open("full.gguf"); err != nil {
+			return err
+		}
+		defer m.Close()
+		if err := me.mode.train(m, seed); err != nil {
+			return err
+		}
 		forget, retain, err := b.samples()
 		if err != nil {
 			return err
 		}
 		o := guard.DefaultOptions()
-		o.Loss, o.LR, o.Seed, o.Epochs = me.name, me.lr, seed, b.epochs
+		o.Loss, o.LR, o.Seed, o.Epochs, o.Optimizer = me.name, me.lr, seed, b.epochs, me.mode.optimizer
 		data := guard.Data{Forget: forget, Retain: retain, NIdk: len(b.d.refusals), Idk: func(i, k int) (engine.Sample, error) {
 			return b.d.format.Sample(b.model.Tokenizer, b.d.forget[i].Question, b.d.refusals[k], 500)
 		}}
 		if weighted {
 			data.Multipliers = b.mult
 		}
-		b.model.Restore(b.start)
 		var diverged *engine.DivergedError
-		if _, err := guard.Unlearn(ctx, b.model, data, o, guard.Hooks{}); errors.As(err, &diverged) {
+		if _, err := guard.Unlearn(ctx, m, data, o, guard.Hooks{}); errors.As(err, &diverged) {
 			r.Diverged = err.Error()
 			log.Printf("%s: %v", name, err)
 			return b.add(r)
@@ -179,7 +182,7 @@ func (b *bench) run(ctx context.Context, me method, weighted bool, seed uint64) 
 			return err
 		}
 	}
-	logs, err := b.evaluate(ctx, b.model, name)
+	logs, err := b.evaluate(ctx, m, name)
 	if err != nil {
 		return err
 	}
