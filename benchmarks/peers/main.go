@@ -29,11 +29,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
+
+	"github.com/guardcpu/guardcpu/benchmarks/internal/machine"
 )
 
 // options are the command line.
@@ -60,7 +61,7 @@ func main() {
 	flag.StringVar(&o.guardcpu, "guardcpu", "", "`path` of the guardcpu to measure (default: built from this tree)")
 	flag.StringVar(&o.cache, "cache", "", "`folder` for programs and models, 9 GB (default: the user's cache folder)")
 	flag.StringVar(&o.results, "results", "benchmarks/results", "`folder` of the results")
-	flag.StringVar(&o.cpu, "cpu", defaultCPU(), "`name` of this machine in the results")
+	flag.StringVar(&o.cpu, "cpu", machine.Name(), "`name` of this machine in the results")
 	flag.IntVar(&o.rounds, "rounds", 5, "`times` that every program runs")
 	flag.IntVar(&o.threads, "threads", runtime.NumCPU(), "`number` of threads of everything")
 	flag.IntVar(&o.milliseconds, "ms", 60, "`milliseconds` of each product of matmul in a round")
@@ -78,15 +79,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-// defaultCPU names the machine by its CPU: amd-epyc-fam25m1-2cpu.
-func defaultCPU() string {
-	c := cpuid.CPU
-	words := strings.FieldsFunc(strings.ToLower(c.BrandName), func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	})
-	return fmt.Sprintf("%s-fam%dm%d-%dcpu", strings.Join(words, "-"), c.Family, c.Model, runtime.NumCPU())
 }
 
 // group is programs that do the same work; the first is ours.
@@ -293,7 +285,7 @@ func (o *options) once(ctx context.Context, s side) (stdout []byte, foreign floa
 	cmd.Env = append(os.Environ(), s.env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	before, start := busy(), time.Now()
+	before, start := machine.Busy(), time.Now()
 	stdout, err = cmd.Output()
 	if err != nil {
 		return stdout, 0, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
@@ -301,35 +293,9 @@ func (o *options) once(ctx context.Context, s side) (stdout []byte, foreign floa
 	own := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if before > 0 {
 		all := time.Since(start) * time.Duration(runtime.NumCPU())
-		foreign = max(0, float64(busy()-before-own)/float64(all))
+		foreign = max(0, float64(machine.Busy()-before-own)/float64(all))
 	}
 	return stdout, foreign, nil
-}
-
-// busy is the time all CPUs have worked since the machine started, 0 where /proc/stat does not
-// say so. Time that a hypervisor took away counts.
-func busy() time.Duration {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	f := strings.Fields(line)
-	if len(f) < 9 || f[0] != "cpu" {
-		return 0
-	}
-	var ticks int64
-	for i, x := range f[1:9] {
-		if i == 3 || i == 4 { // idle, and waiting for a disk
-			continue
-		}
-		n, err := strconv.ParseInt(x, 10, 64)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every Linux
 }
 
 // entry is a measurement as guardcpu bench --json and the programs here print it.

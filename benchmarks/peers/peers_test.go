@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/benchmarks/internal/machine"
 )
 
 // The tables in README.md are those of the results in the repository.
@@ -117,7 +119,7 @@ func TestForeign(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "1", strings.TrimSpace(string(out)))
 	assert.Greater(t, foreign, 0.2/float64(runtime.NumCPU()), "this process has used a CPU")
-	assert.Positive(t, busy())
+	assert.Positive(t, machine.Busy())
 
 	_, _, err = o.quietly(t.Context(), side{args: []string{"sh", "-c", "echo no luck >&2; exit 3"}})
 	assert.ErrorContains(t, err, "no luck")

@@ -2,6 +2,11 @@
 // memory budget: it makes files of Llama 2 7B's shape and runs guardcpu on them.
 //
 //	go run ./benchmarks/sevenb make -type Q8_0 -out FILE
+//	go run ./benchmarks/sevenb run -dir FOLDER -data full.jsonl
+//	go run ./benchmarks/sevenb compare -dir FOLDER -guardcpu PATH
+//
+// Files lie outside the repository: 4.1 GB of Q4_K, 7.2 GB of Q8_0, 13.5 GB of BF16, and as much again for what
+// training in fused mode writes.
 package main
 
 import (
@@ -19,6 +24,8 @@ var commands = []struct {
 	run  func(ctx context.Context, args []string) error
 }{
 	{"make", makeCommand},
+	{"run", runCommand},
+	{"compare", compareCommand},
 }
 
 func main() {
@@ -42,5 +49,5 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("want one of %s", strings.Join(names, ", "))
 }
 
-// demoData is where the fictitious authors of guardcpu run lie in the repository.
-const demoData = "cmd/internal/demo/data"
+// demoFiles are the rows to retain and to forget of guardcpu run's fictitious authors.
+var demoFiles = []string{"cmd/internal/demo/data/retain.jsonl", "cmd/internal/demo/data/forget.jsonl"}

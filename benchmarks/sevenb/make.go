@@ -31,6 +31,13 @@ var shapes = map[string]engine.Shape{
 // engine.Create does.
 const std = 0.02
 
+// The vocabulary learns so many tokens that a row of TOFU has about as many as Llama 2's gives it
+// (66.9 of 68.6); matrices of the width 4096 have as many rows as a pool.
+const (
+	defaultLearnt = 4096
+	defaultPool   = 4096
+)
+
 // recipe says what model is made.
 type recipe struct {
 	shape    engine.Shape
@@ -48,8 +55,8 @@ func makeCommand(_ context.Context, args []string) error {
 	shape := f.String("shape", "7b", "`name` of the shape: 7b or small")
 	blocks := f.Int("blocks", 0, "`number` of blocks (default: the shape's)")
 	seed := f.Uint64("seed", 1, "`number` that decides the weights")
-	learnt := f.Int("learnt", 4096, "`tokens` of the vocabulary that are learnt from -text")
-	text := f.String("text", demoData+"/retain.jsonl,"+demoData+"/forget.jsonl", "data `files` that the vocabulary is learnt from, with commas between")
+	learnt := f.Int("learnt", defaultLearnt, "`tokens` of the vocabulary that are learnt from -text")
+	text := f.String("text", strings.Join(demoFiles, ","), "data `files` that the vocabulary is learnt from, with commas between")
 	force := f.Bool("force", false, "replace the file if it is there")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -60,7 +67,7 @@ func makeCommand(_ context.Context, args []string) error {
 	if _, err := os.Stat(*out); err == nil && !*force {
 		return fmt.Errorf("%s is there; -force replaces it", *out)
 	}
-	r := recipe{typ: *typ, pure: *pure, learnt: *learnt, poolRows: 4096}
+	r := recipe{typ: *typ, pure: *pure, learnt: *learnt, poolRows: defaultPool}
 	var ok bool
 	if r.shape, ok = shapes[*shape]; !ok {
 		return fmt.Errorf("shape %q is not known; there are 7b, small", *shape)

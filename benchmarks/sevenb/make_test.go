@@ -27,7 +27,7 @@ func smallRecipe(typ string) recipe {
 
 func demoTexts(t *testing.T) []string {
 	t.Helper()
-	texts, err := readTexts([]string{filepath.Join("..", "..", demoData, "forget.jsonl")})
+	texts, err := readTexts([]string{filepath.Join("..", "..", demoFiles[1])})
 	require.NoError(t, err)
 	return texts
 }
