@@ -34,6 +34,8 @@ type StreamOptions struct {
 	// point goes on with the stage that it was in, where Dir has what the stages before it left,
 	// and ends with the same bits. RemoveStream then clears Dir, when the result is safe.
 	Key string
+	// WeightLimit is for Model.LimitWeights while the stream runs; 0 leaves what is there.
+	WeightLimit uint64
 	// Note is told in a sentence how the stream goes on, or why not. It may be nil.
 	Note func(string)
 }
@@ -63,6 +65,10 @@ type StreamResult struct {
 //
 // The progress counts thousandths of the work. The stream stops between batches with the context's error.
 func (m *Model) Stream(ctx context.Context, batches []StreamBatch, o StreamOptions, p Progress) (*StreamResult, error) {
+	if o.WeightLimit > 0 {
+		defer func(r *residency) { m.resident = r }(m.resident)
+		m.LimitWeights(o.WeightLimit)
+	}
 	s, err := m.newStream(batches, o, p)
 	if err != nil {
 		return nil, err

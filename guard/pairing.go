@@ -116,6 +116,7 @@ const (
 	streamRetain
 	streamIdk
 	streamSubset
+	streamSome
 )
 
 // draw returns the random numbers of (purpose, seed, epoch, index).

@@ -39,6 +39,11 @@ type AttributionPhase struct {
 // Streamed says whether the gradient of the whole model is never in memory.
 func (p *AttributionPlan) Streamed() bool { return p.ChunkBlocks > 0 }
 
+// Heap returns the bytes of Peak that are not pages of files.
+func (p *AttributionPlan) Heap() uint64 {
+	return p.Peak - programBytes - p.Buffers[len(p.Buffers)-1].Bytes
+}
+
 // Flops returns those of all phases.
 func (p *AttributionPlan) Flops() (n float64) {
 	for _, ph := range p.Phases {
@@ -58,8 +63,12 @@ func (e *MemoryError) Error() string {
 	return fmt.Sprintf("guard: attribution of %s needs at least %.2f GiB of memory, %.2f GiB are allowed", e.Model, float64(e.Needed)/gib, float64(e.Have)/gib)
 }
 
-// processBytes is what a process holds besides: its program, the runtime, the vocabulary, and scratch of products.
-const processBytes = 64 << 20
+// What a process holds besides: its program, as far as it is looked at; and the runtime, the vocabulary, the
+// samples, and scratch of products.
+const (
+	programBytes = 32 << 20
+	runtimeBytes = 64 << 20
+)
 
 // leastTokens is of how many tokens batches are at least, where memory is short: of fewer, unpacking the weights
 // would take as long as multiplying with them.
@@ -176,7 +185,7 @@ func planStream(s *scoring, blocks, tokens int, limit bool) *AttributionPlan {
 func (s *scoring) newPlan(tokens int) *AttributionPlan {
 	return &AttributionPlan{
 		BatchTokens: tokens, Groups: len(s.share), Retain: len(s.retain), Forget: len(s.forget),
-		Buffers: []engine.Buffer{{Name: "process", Bytes: processBytes}, {Name: "float32 weights", Bytes: s.m.HeldWeights()}},
+		Buffers: []engine.Buffer{{Name: "process", Bytes: programBytes + runtimeBytes}, {Name: "float32 weights", Bytes: s.m.HeldWeights()}},
 	}
 }
 

@@ -180,8 +180,6 @@ func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine
 		Kind: o.Kind, Retain: len(retain), RetainUsed: len(s.retain), Plan: plan,
 		Scores: make([]float64, len(forget)), ForgetLoss: make([]float64, len(forget)),
 	}
-	m.LimitWeights(plan.WeightLimit)
-	defer m.LimitWeights(0)
 	run := s.whole
 	if plan.Streamed() {
 		run = s.stream
@@ -213,6 +211,17 @@ func innerProducts(ctx context.Context, m *engine.Model, retain, forget []engine
 		}
 	}
 	return a, a.check()
+}
+
+// Some returns n of the numbers below total, chosen by the seed, in order; all of them if n is 0 or not less.
+// It is for estimates: a score does not depend on which other samples are scored.
+func Some(total, n int, seed uint64) []int {
+	if n <= 0 || n > total {
+		n = total
+	}
+	some := draw(streamSome, seed, 0, 0).Perm(total)[:n]
+	slices.Sort(some)
+	return some
 }
 
 // scoring is the work of innerProducts: the retain samples taken, in groups, and packed batches.

@@ -2,6 +2,8 @@ package guard
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/guardcpu/guardcpu/engine"
@@ -17,8 +19,9 @@ type StreamOptions struct {
 	// SpillDir is a directory for what a stream keeps between two chunks; "" keeps it in memory.
 	SpillDir string
 	Spill    engine.SpillType
-	// SpillKey names the work, if it is to be resumed (see engine.StreamOptions): it must differ wherever
-	// the model, the samples or an option differ.
+	// SpillKey names the weights of the model, if the stream is to be resumed where SpillDir holds what one that
+	// was stopped has left: then RemoveStream clears the directory, when the scores are safe. What else the
+	// numbers depend on is added to it.
 	SpillKey string
 	// Note is told how a stream is resumed. It may be nil.
 	Note func(string)
@@ -49,16 +52,30 @@ func (s *scoring) engineBatches() []engine.StreamBatch {
 
 // engineOptions are those of a stream in chunks of that many blocks.
 func (s *scoring) engineOptions(blocks int) engine.StreamOptions {
-	key := s.o.SpillKey
-	if key != "" { // what the caller may not know
-		key = fmt.Sprintf("%s, %d blocks, %d batches, %s", key, blocks, len(s.batches), s.o.Spill)
+	return engine.StreamOptions{Shares: s.share, Blocks: blocks, Spill: s.o.Spill, Dir: s.o.SpillDir, Note: s.o.Note}
+}
+
+// key is a hash of all that the numbers of a stream depend on.
+func (s *scoring) key(blocks int) string {
+	h, c := sha256.New(), s.m.Ctx
+	fmt.Fprintln(h, s.o.SpillKey, c.K.Name, c.Compute.On(c.K), blocks, s.o.Spill, s.o.TokenLoss, s.share)
+	for _, p := range s.m.Trainable() {
+		fmt.Fprintln(h, p.Name, p.Rows, p.Cols)
 	}
-	return engine.StreamOptions{Shares: s.share, Blocks: blocks, Spill: s.o.Spill, Dir: s.o.SpillDir, Key: key, Note: s.o.Note}
+	for _, b := range s.batches {
+		fmt.Fprintln(h, b.group, b.first, b.scale, b.samples)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // stream is whole for some blocks at a time.
 func (s *scoring) stream(ctx context.Context, a *Attribution, p engine.Progress) ([][]float64, error) {
-	res, err := s.m.Stream(ctx, s.engineBatches(), s.engineOptions(a.Plan.ChunkBlocks), p)
+	o := s.engineOptions(a.Plan.ChunkBlocks)
+	o.WeightLimit = a.Plan.WeightLimit
+	if s.o.SpillKey != "" {
+		o.Key = s.key(o.Blocks)
+	}
+	res, err := s.m.Stream(ctx, s.engineBatches(), o, p)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -26,9 +27,10 @@ import (
 // scoreOptions are those of attribution and weighting with their flags.
 type scoreOptions struct {
 	guard.ScoreOptions
-	tokenLoss string
-	tauText   string
-	tau       guard.Tau
+	forgetSamples int // of attribute only
+	tokenLoss     string
+	tauText       string
+	tau           guard.Tau
 }
 
 func newScoreOptions() scoreOptions {
@@ -54,6 +56,16 @@ func (o *scoreOptions) flags() []cli.Flag {
 	}
 }
 
+// streamFlags say how attribution works where the gradient of the whole model does not fit into the memory.
+func (o *scoreOptions) streamFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "forget-samples", Usage: "score `N` random samples to forget, for an estimate; 0 scores all", Destination: &o.forgetSamples, Category: "attribution", Validator: atLeast(0)},
+		&cli.IntFlag{Name: "chunk", Usage: "hold the gradient of `N` blocks at a time; 0: of as many as --memory allows, best of all", Destination: &o.ChunkBlocks, Category: "attribution", Validator: atLeast(0)},
+		&cli.StringFlag{Name: "spill", Usage: "`TYPE` in which activations and their gradients are kept between chunks: bf16 or f32", Value: string(o.Spill), Destination: (*string)(&o.Spill), Category: "attribution", Validator: oneOf(string(engine.SpillBF16), string(engine.SpillF32))},
+		&cli.StringFlag{Name: "spill-dir", Usage: "`DIR` for them (default: attribution in the output directory)", Destination: &o.SpillDir, TakesFile: true, Category: "attribution"},
+	}
+}
+
 // resolve takes over what flags hold as text.
 func (o *scoreOptions) resolve(seed uint64) (err error) {
 	o.TokenLoss, o.Seed = guard.TokenLoss(o.tokenLoss), seed
@@ -66,6 +78,7 @@ func (o *scoreOptions) resolve(seed uint64) (err error) {
 // weighted is an attribution with the weights made of it.
 type weighted struct {
 	*guard.Attribution
+	which   []int     // the forget samples that were scored; nil: all
 	mult    []float64 // n·w
 	summary *guard.WeightSummary
 }
@@ -73,9 +86,10 @@ type weighted struct {
 // attribute scores and weighs the forget samples.
 func (e *env) attribute(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o scoreOptions) (*weighted, error) {
 	task := e.bars.Start("attribute")
+	o.Note = func(text string) { e.bars.Printf("%s.", text) }
 	a, err := guard.Attribute(ctx, m, retain, forget, o.ScoreOptions, task.Set)
 	if err != nil {
-		return nil, trainError(err)
+		return nil, attributionError(ctx, err, o)
 	}
 	task.Done()
 	tau, err := o.tau.Resolve(a.Scores)
@@ -87,6 +101,39 @@ func (e *env) attribute(ctx context.Context, m *engine.Model, retain, forget []e
 		return nil, trainError(err)
 	}
 	return w, nil
+}
+
+// attributionError gives an error of attribution its exit status.
+func attributionError(ctx context.Context, err error, o scoreOptions) error {
+	var memory *guard.MemoryError
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &memory):
+		return &statusError{status: exitIO, err: err, remedy: "use --mode lora, fewer --score-groups, or more --memory"}
+	case errors.As(err, &file):
+		return ioError(err, "")
+	case isStopped(err) && ctx.Err() != nil && o.SpillKey != "":
+		if _, err := os.Stat(o.SpillDir); err == nil { // a stage is done
+			return &statusError{status: exitStopped, err: errStopped, remedy: "run the same command to go on"}
+		}
+	}
+	return trainError(err)
+}
+
+// plan says how attribution will work, aloud where it is streamed, and that there is space on the disk.
+func (e *env) planAttribution(m *engine.Model, retain, forget []engine.Sample, o scoreOptions) (*guard.AttributionPlan, error) {
+	plan, err := guard.PlanAttribution(m, retain, forget, o.ScoreOptions)
+	if err != nil {
+		return nil, attributionError(context.Background(), err, o)
+	}
+	if !plan.Streamed() {
+		return plan, nil
+	}
+	if free, ok := rundir.FreeSpace(o.SpillDir); ok && free < plan.Spill {
+		return nil, ioError(fmt.Errorf("%s: attribution keeps %s there, %s are free", o.SpillDir, bytesText(plan.Spill), bytesText(free)), "use --spill-dir for another place")
+	}
+	e.bars.Printf("Attribution in %s of up to %s: %s of memory, %s in %s.", plural(len(plan.Chunks), "chunk"), plural(plan.ChunkBlocks, "block"), bytesText(plan.Peak), bytesText(plan.Spill), o.SpillDir)
+	return plan, nil
 }
 
 // scoreLine is one line of scores.jsonl.
@@ -104,10 +151,14 @@ type scoreLine struct {
 func (w *weighted) write(path string, items []tofu.Item) error {
 	return rundir.Create(path, func(out io.Writer) error {
 		enc := json.NewEncoder(out)
-		for i, s := range w.Scores {
-			line := scoreLine{I: i, Score: s, Weight: w.mult[i] / float64(len(w.mult)), Multiplier: w.mult[i], Loss: w.ForgetLoss[i], Line: items[i].Line}
+		for k, s := range w.Scores {
+			i := k
+			if w.which != nil {
+				i = w.which[k]
+			}
+			line := scoreLine{I: i, Score: s, Weight: w.mult[k] / float64(len(w.mult)), Multiplier: w.mult[k], Loss: w.ForgetLoss[k], Line: items[i].Line}
 			if w.StdErr != nil {
-				line.StdErr = &w.StdErr[i]
+				line.StdErr = &w.StdErr[k]
 			}
 			if err := enc.Encode(line); err != nil {
 				return err
@@ -131,13 +182,16 @@ type attributionResult struct {
 	ScoreStd          float64  `json:"score_std"`
 	WeightedMean      float64  `json:"weighted_mean"`
 	RetainGradNorm    float64  `json:"retain_gradient_norm"`
+	HalfCorrelation   *float64 `json:"half_correlation,omitempty"` // of the scores by two halves of a retain subset
+	Chunks            int      `json:"chunks"`                     // 0: the gradient of the whole model was in memory
 	Seconds           float64  `json:"seconds"`
 }
 
 func (w *weighted) result(path string, took time.Duration) attributionResult {
 	s := w.summary
 	r := attributionResult{Scores: path, Samples: len(w.Scores), RetainUsed: w.RetainUsed, EffectiveSize: s.EffectiveSize, LargestMultiplier: s.LargestMultiplier,
-		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm, Seconds: seconds(took)}
+		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm,
+		HalfCorrelation: w.HalfCorrelation, Chunks: len(w.Plan.Chunks), Seconds: seconds(took)}
 	if !math.IsInf(s.Tau, 0) {
 		r.Tau = &s.Tau
 	}
@@ -163,6 +217,7 @@ func attributeCommand(e *env) *cli.Command {
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, o.flags()...)
+	flags = append(flags, o.streamFlags()...)
 	flags = append(flags, mode.flags()...)
 	return &cli.Command{
 		Name:      "attribute",
@@ -173,10 +228,15 @@ the retain set, at the model as it is. DIR/scores.jsonl has a line a sample:
 {"i":0,"score":…,"weight":…,"multiplier":…,"loss":…,"line":…}; weights sum to one, a
 multiplier is the weight times the number of samples.
 
+Where the gradient of the whole model does not fit into --memory, attribution works through the model in
+chunks of blocks, for all samples together. What passes from one chunk to the next is kept in --spill-dir
+until the scores are written: run again, a command that was stopped goes on with the stage it was in.
+
 Examples:
   guardcpu attribute --model tuned.gguf --forget forget.jsonl --retain retain.jsonl --out scores
   guardcpu attribute --model tuned.gguf --data full.jsonl --split forget05 --tau 0.3std --out scores
-  guardcpu attribute --model tuned.gguf --forget f.jsonl --retain r.jsonl --retain-samples 500 --out scores --json`,
+  guardcpu attribute --model tuned.gguf --forget f.jsonl --retain r.jsonl --retain-samples 500 --out scores --json
+  guardcpu attribute --model 7b-Q8_0.gguf --forget f.jsonl --retain r.jsonl --memory 8GiB --out scores`,
 		Flags: flags,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if err := noArguments(cmd); err != nil {
@@ -198,14 +258,17 @@ Examples:
 			if err := outputStatus(rundir.CheckIn(out, rundir.Scores, force, inputs...), "give another directory, or --force to replace it"); err != nil {
 				return err
 			}
-			if err := e.prepare(ctx, x.m, &how.memory, &mode, seed, nil, nil); err != nil {
-				return err
+			some := guard.Some(len(x.forget), o.forgetSamples, seed)
+			forget := make([]engine.Sample, len(some))
+			for k, i := range some {
+				forget[k] = x.forget[i]
 			}
 			start := time.Now()
-			w, err := e.attribute(ctx, x.m, x.retain, x.forget, o)
+			w, err := e.attributeFile(ctx, x, forget, &how.memory, &mode, seed, out, &o)
 			if err != nil {
 				return err
 			}
+			w.which = some
 			path := filepath.Join(out, rundir.Scores)
 			if err := makeDir(out); err != nil {
 				return err
@@ -213,16 +276,51 @@ Examples:
 			if err := w.write(path, x.sets.forget); err != nil {
 				return ioError(fmt.Errorf("%s: %w", path, pathCause(err)), "")
 			}
+			if w.Plan.Streamed() {
+				if err := engine.RemoveStream(o.SpillDir); err != nil {
+					return ioError(err, "")
+				}
+			}
 			r := w.result(path, time.Since(start))
 			if cmd.Bool("json") {
 				return e.json(r)
 			}
 			fmt.Fprintf(e.stdout, "%s: %s against %d of %d retained, %s\n", path, plural(r.Samples, "sample"), r.RetainUsed, w.Retain, durationText(time.Since(start)))
 			fmt.Fprintf(e.stdout, "scores %.3g to %.3g, mean %.3g, standard deviation %.3g\n", r.ScoreMin, r.ScoreMax, r.ScoreMean, r.ScoreStd)
+			if r.HalfCorrelation != nil {
+				fmt.Fprintf(e.stdout, "two halves of the retain subset order the samples alike: rank correlation %.3f\n", *r.HalfCorrelation)
+			}
 			fmt.Fprintf(e.stdout, "tau %s: effective sample size %.1f of %d, largest weight %.2f times the plain one\n", tauText(w.summary.Tau), r.EffectiveSize, r.Samples, r.LargestMultiplier)
 			return nil
 		},
 	}
+}
+
+// attributeFile scores samples by the weights of a file as it is.
+func (e *env) attributeFile(ctx context.Context, x *material, forget []engine.Sample, memory *budget, mode *modeOptions, seed uint64, out string, o *scoreOptions) (*weighted, error) {
+	if err := e.checkWeights(ctx, x.m); err != nil {
+		return nil, err
+	}
+	if err := mode.differentiate(x.m, seed); err != nil {
+		return nil, err
+	}
+	o.Memory = memory.bytes
+	if o.SpillDir == "" {
+		o.SpillDir = filepath.Join(out, "attribution")
+	}
+	plan, err := e.planAttribution(x.m, x.retain, forget, *o)
+	if err != nil {
+		return nil, err
+	}
+	memory.forPlan(plan.Heap())
+	if plan.Streamed() {
+		in := fileInput("model", x.file.Paths()...)
+		if err := in.hashFile(ctx); err != nil {
+			return nil, err
+		}
+		o.SpillKey = fmt.Sprintln(in.SHA256, mode.mode, seed, mode.rank, mode.alpha, mode.loraTargets)
+	}
+	return e.attribute(ctx, x.m, x.retain, forget, *o)
 }
 
 // tauText writes a temperature as --tau takes it.

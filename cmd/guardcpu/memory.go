@@ -71,6 +71,13 @@ func (b *budget) forHeap(mapped uint64) {
 	debug.SetMemoryLimit(max(1, int64(b.bytes)-int64(mapped)))
 }
 
+// forPlan makes the heap keep to what a plan says, if that is less than the budget.
+func (b *budget) forPlan(heap uint64) {
+	if b.bytes == 0 || heap < b.bytes {
+		debug.SetMemoryLimit(int64(heap))
+	}
+}
+
 // String is the budget in a sentence: 2.0 GiB allowed (cgroup).
 func (b *budget) String() string {
 	if b.bytes == 0 {

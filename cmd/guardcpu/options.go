@@ -226,6 +226,7 @@ func (e *env) checkWeights(ctx context.Context, m *engine.Model) error {
 		if err := p.Stored.CheckFinite(m.Ctx.K); err != nil {
 			return modelError(fmt.Errorf("%s: %s: %w", m.File.Name, p.Name, trimPackage(err)), "")
 		}
+		m.Forget(p)
 		task.Set(i+1, len(params))
 	}
 	task.Done()

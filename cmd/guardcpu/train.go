@@ -42,6 +42,15 @@ func (o *modeOptions) lora(seed uint64) engine.LoRAOptions {
 	return engine.LoRAOptions{Rank: o.rank, Alpha: o.alpha, Targets: o.loraTargets, Seed: seed}
 }
 
+// differentiate makes gradients be taken with respect to what the mode trains, without masters of the weights.
+func (o *modeOptions) differentiate(m *engine.Model, seed uint64) error {
+	if o.mode == "lora" {
+		return o.prepare(m, seed)
+	}
+	m.DifferentiateAll()
+	return nil
+}
+
 // typeFlag is the flag of commands that write what they have trained.
 func (o *modeOptions) typeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "type", Usage: "`TYPE` in which changed matrices are written, which types that are only read need, such as IQ4_XS and MXFP4 (default: the type they have)", Destination: &o.typeName, Category: "training"}
