@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // FuzzParse: whatever the bytes, Parse returns a file or an error; a file it
@@ -21,7 +23,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(data)
 		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		file, err := Parse("fuzz", data)
 		if err != nil {
 			return

@@ -8,11 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // part makes a file that says it is one of several, by hand: no, n and total as gguf-split
@@ -258,11 +261,18 @@ func TestWriteSplit(t *testing.T) {
 // FuzzParts: whatever two files hold that are to be parts, they make a model that can be
 // read everywhere, and written as one file, or an error.
 func FuzzParts(f *testing.F) {
-	f.Add(partFile(0, 2, 3, "a", "b").Bytes(), partFile(1, 2, 3, "c").Bytes())
-	f.Add(partFile(0, 2, 3).Bytes(), partFile(1, 2, 3, "c").Bytes())
-	f.Add(partFile(0, 2, 3).Bytes(), one(f32, 0, 32).Bytes())
-	f.Add(partFile(0, 1, 1, "a").Bytes(), []byte{})
-	f.Fuzz(func(t *testing.T, a, b []byte) {
+	add := func(a, b []byte) { f.Add(slices.Concat(a, b, []byte{byte(len(b)), byte(len(b) >> 8)})) }
+	add(partFile(0, 2, 3, "a", "b").Bytes(), partFile(1, 2, 3, "c").Bytes())
+	add(partFile(0, 2, 3).Bytes(), partFile(1, 2, 3, "c").Bytes())
+	add(partFile(0, 2, 3).Bytes(), one(f32, 0, 32).Bytes())
+	add(partFile(0, 1, 1, "a").Bytes(), nil)
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		if len(data) < 2 {
+			return
+		}
+		end := len(data) - 2
+		second := end - min(end, int(data[end])|int(data[end+1])<<8)
+		a, b := data[:second:second], data[second:end:end]
 		file, err := joined(map[string][]byte{"m-00001-of-00002.gguf": a, "m-00002-of-00002.gguf": b}, "m-00001-of-00002.gguf")
 		if err != nil {
 			return

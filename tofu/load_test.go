@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/engine/enginetest"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 func parseString(data string) ([]Item, *LoadReport, error) {
@@ -264,7 +265,7 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		items, rep, err := Parse("f", strings.NewReader(string(data)))
 		if err != nil {
 			if !utf8.ValidString(err.Error()) || strings.ContainsRune(err.Error(), '\n') {

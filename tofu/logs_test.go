@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 func exampleLogs() *Logs {
@@ -274,7 +276,7 @@ func FuzzReadLog(f *testing.F) {
 	f.Add([]byte(goodLog))
 	f.Add([]byte(strings.ReplaceAll(goodLog, "1", "1e308")))
 	f.Add([]byte(`{"avg_gt_loss": [NaN], "rougeL_recall": {}, "avg_paraphrased_loss": [], "average_perturb_loss": {}, "generated_text": [["a","b","c"]]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		v, err := parseLog("f", data)
 		if err == nil {
 			_, err = readSet("f", v)

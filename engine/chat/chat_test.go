@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // golden is what testdata/jinja.py has written with Jinja2.
@@ -190,10 +192,10 @@ func FuzzTemplate(f *testing.F) {
 	var cases []golden
 	require.NoError(f, json.Unmarshal(data, &cases))
 	for _, c := range cases {
-		f.Add(c.Template)
+		f.Add([]byte(c.Template))
 	}
-	f.Fuzz(func(t *testing.T, source string) {
-		tmpl, err := New(source)
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		tmpl, err := New(string(data))
 		if err == nil {
 			_, err = tmpl.Render([]Message{{"system", "s"}, {"user", "hello <|x|>"}}, Variables{BOS: "<s>", EOS: "</s>"})
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // edit changes a JSON file of a checkpoint.
@@ -112,7 +114,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(`{"pre_tokenizer":{"type":"ByteLevel"},"model":{"vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}`))
 	dir := f.TempDir()
 	c := &Checkpoint{Dir: dir, family: &families[1]}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), data, 0o600))
 		v, err := c.readVocab(8)
 		if err != nil {
@@ -128,7 +130,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 func FuzzSentencePiece(f *testing.F) {
 	m := &sentencePiece{pieces: []piece{{"<unk>", 0, typeUnknown}, {"▁a", -1.5, typeNormal}}, prefix: true}
 	f.Add(m.encode(0, -1, -1, -1))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		if m, err := parseSentencePiece(data); err == nil {
 			again, err := parseSentencePiece(m.encode(0, 1, 2, -1))
 			require.NoError(t, err)

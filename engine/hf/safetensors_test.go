@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // file makes a safetensors file of a header and n bytes of data.
@@ -66,7 +67,7 @@ func TestBadSafetensors(t *testing.T) {
 func FuzzSafetensors(f *testing.F) {
 	f.Add(file(goodHeader, 28))
 	f.Add(file(`{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`, 1))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		arrays, err := parseSafetensors("x", data)
 		if err != nil {
 			return

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/guardcpu/guardcpu/internal/mutate"
 	"github.com/guardcpu/guardcpu/simd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -322,13 +323,17 @@ func FuzzUnpack(f *testing.F) {
 			for j := range b {
 				b[j] = byte(rng.Uint32())
 			}
-			f.Add(uint8(i), uint8(rng.Uint32()), b)
+			f.Add(append([]byte{byte(i), byte(rng.Uint32())}, b...))
 		}
 	}
-	f.Add(uint8(3), uint8(5), slices.Repeat([]byte{0xff, 0x7b, 0x80, 0x80}, 17)) // d = 65504, q = -128
-	f.Add(uint8(4), uint8(1), slices.Repeat([]byte{1, 0}, 9))                    // d = 2⁻²⁴
-	f.Fuzz(func(t *testing.T, which, cut uint8, data []byte) {
-		typ := Types[int(which)%len(Types)]
+	f.Add(append([]byte{3, 5}, bytes.Repeat([]byte{0xff, 0x7b, 0x80, 0x80}, 17)...)) // d = 65504, q = -128
+	f.Add(append([]byte{4, 1}, bytes.Repeat([]byte{1, 0}, 9)...))                    // d = 2⁻²⁴
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		if len(data) < 2 {
+			return
+		}
+		typ, cut := Types[int(data[0])%len(Types)], data[1]
+		data = data[2:]
 		blocks := len(data) / typ.BlockBytes
 		if blocks == 0 {
 			return

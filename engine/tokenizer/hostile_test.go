@@ -7,15 +7,18 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // FuzzPreTokenizers cuts a text under every name: no word is empty, none is lost.
 func FuzzPreTokenizers(f *testing.F) {
 	for _, s := range llamaCppTexts(20) {
-		f.Add(s)
+		f.Add([]byte(s))
 	}
-	f.Add("\xff\xe3\x80\x80\xe2\x81 \xf0\x9f1234567\xc2")
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Add([]byte("\xff\xe3\x80\x80\xe2\x81 \xf0\x9f1234567\xc2"))
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		text := string(data)
 		for _, p := range preTokenizers {
 			words := []string{text}
 			if text == "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 func TestFromGGUFErrors(t *testing.T) {
@@ -122,13 +123,14 @@ func TestEncodeConcurrently(t *testing.T) {
 // user-defined tokens, after which SentencePiece puts another blank, are left out.
 func FuzzRoundTrip(f *testing.F) {
 	for _, s := range []string{"", " ", "a", "abc  hello's 1988\n\n\tx", "naïve 🦙", "\xff\xe2 \x96", "</s><|endoftext|><0x0A>", "   a     ", "▁"} {
-		f.Add(s)
+		f.Add([]byte(s))
 	}
 	sp := mustTokenizer(f, spmKVs(true))
 	bl := mustTokenizer(f, bpeKVs())
 	df := mustTokenizer(f, with(bpeKVs(), set(keyPre, nil)))
 	l3 := mustTokenizer(f, with(bpeKVs(), set(keyPre, "llama-bpe")))
-	f.Fuzz(func(t *testing.T, s string) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		s := string(data)
 		for _, tok := range []*Tokenizer{bl, df, l3} {
 			require.Equal(t, s, tok.Decode(tok.Encode(s, EncodeOptions{Special: true})))
 		}
@@ -163,7 +165,7 @@ func FuzzFromGGUF(f *testing.F) {
 	f.Add(header(with(tiny, set(keyPre, "llama-bpe"))))
 	f.Add(header(with(tiny, set(keyPre, "jina-v2-de"), set("general.name", "phi-3"))))
 	f.Add(header(with(small, set(keyModel, kindGemma4), set(keyMerges, []string{"▁ a", "a a", "aa a"}))))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		file, err := gguf.Parse("fuzz.gguf", data)
 		if err != nil {
 			return
