@@ -72,8 +72,8 @@ const headerStart = 4 + 4 + 8 + 8
 
 // Open maps the file at path into memory, read-only, and reads its header. Only
 // regular files are opened. The weights are not touched: a page of the file is
-// read when somebody looks at it, and a file that is truncated meanwhile ends
-// the process. Where mapping is not to be had the file is read whole.
+// read when somebody looks at it, and one that is not there any more, because the file is
+// truncated meanwhile, is a fault (see Faulted). Where mapping is not to be had the file is read whole.
 //
 // The first part of a model in several files opens the others, which lie beside it.
 func Open(path string) (*File, error) {

@@ -35,6 +35,7 @@ func mapFile(path string) (data []byte, info fs.FileInfo, unmap func() error, er
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("mapping %d bytes: %w", size, err)
 	}
+	remember(path, data)
 	return data, info, func() error { return unix.Munmap(data) }, nil
 }
 

@@ -34,6 +34,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/progress"
+	"github.com/guardcpu/guardcpu/gguf"
 )
 
 // commands is every subcommand, in the order --help shows them.
@@ -98,12 +99,18 @@ func main() {
 func (e *env) main(ctx context.Context) (status int) {
 	out := &quietWriter{w: e.stdout}
 	e.stdout = out
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of a mapped file: see gguf.Faulted
 	defer func() {
 		r := recover()
 		if r == nil {
 			return
 		}
 		e.bars.Stop()
+		if path, ok := gguf.Faulted(r); ok {
+			fmt.Fprintf(e.stderr, "guardcpu: %s could not be read to its end: it was made shorter while it was in use, or its disk fails; outputs that were not complete have not been written\n", oneLine(path))
+			status = exitIO
+			return
+		}
 		fmt.Fprintf(e.stderr, "guardcpu: internal error: %s; please report this line (GUARDCPU_TRACE=1 prints where)\n", oneLine(fmt.Sprint(r)))
 		if os.Getenv("GUARDCPU_TRACE") != "" {
 			fmt.Fprintf(e.stderr, "%s", debug.Stack())

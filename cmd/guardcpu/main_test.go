@@ -387,14 +387,8 @@ func TestBinary(t *testing.T) {
 // A built program survives a closed pipe, and stops in good order on a signal.
 func TestProcess(t *testing.T) {
 	workshop(t)
-	dir, err := os.Getwd()
+	bin, err := built()
 	require.NoError(t, err)
-	bin := filepath.Join(dir, "guardcpu")
-	build := exec.Command("go", "build", "-o", bin, "github.com/guardcpu/guardcpu/cmd/guardcpu")
-	_, file, _, _ := runtime.Caller(0)
-	build.Dir = filepath.Dir(file)
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
 	require.NoError(t, engine.Create("model.gguf", tiny.Shape("llama")))
 
 	// head -1 closes the pipe after the first line.
@@ -409,11 +403,9 @@ func TestProcess(t *testing.T) {
 
 	// A full disk: no file may be larger than four blocks of 512 bytes.
 	for _, args := range []string{"quantize --type F16 --out full.gguf --model model.gguf", "finetune --model model.gguf --data retain.jsonl --epochs 1 --out full.gguf"} {
-		out, err = exec.Command("sh", "-c", "ulimit -f 4; exec ./guardcpu "+args).CombinedOutput()
-		var exit *exec.ExitError
-		require.True(t, errors.As(err, &exit), string(out))
-		assert.Equal(t, exitIO, exit.ExitCode(), string(out))
-		assert.Equal(t, "guardcpu: full.gguf: file too large; nothing has been written\n", string(out))
+		r := process(t, "ulimit -f 4; exec $GUARDCPU "+args)
+		assert.Equal(t, exitIO, r.status, r.stderr)
+		assert.Equal(t, "guardcpu: full.gguf: file too large; nothing has been written\n", r.stderr)
 		left, err := filepath.Glob("*full*")
 		require.NoError(t, err)
 		hidden, err := filepath.Glob(".*full*")

@@ -6,6 +6,7 @@ package par
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -175,6 +176,7 @@ func (h *helper) give(l *loop, worker int) {
 }
 
 func (h *helper) work() {
+	debug.SetPanicOnFault(true) // of a mapped file that is truncated: For raises it again in its caller
 	for {
 		l := h.wait()
 		l.run(h.worker)
