@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -345,21 +345,19 @@ func readMultipliers(path string, n int) ([]float64, error) {
 	bad := func(format string, args ...any) ([]float64, error) {
 		return nil, dataError(fmt.Errorf("%s: "+format, append([]any{path}, args...)...), "")
 	}
-	f, err := os.Open(path)
+	data, err := readFile(path)
 	if err != nil {
-		return bad("%w", pathCause(err))
+		return bad("%w", err)
 	}
-	defer f.Close()
 	var mult []float64
 	sum := 0.0
-	s := bufio.NewScanner(f)
-	for s.Scan() {
+	for text := range bytes.Lines(data) {
 		var line struct {
 			I      *int     `json:"i"`
 			Weight *float64 `json:"weight"`
 		}
 		number := len(mult) + 1
-		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
+		if err := json.Unmarshal(text, &line); err != nil {
 			return bad("line %d: %w", number, err)
 		}
 		if line.I == nil || line.Weight == nil {
@@ -373,9 +371,6 @@ func readMultipliers(path string, n int) ([]float64, error) {
 		}
 		mult = append(mult, *line.Weight)
 		sum += *line.Weight
-	}
-	if err := s.Err(); err != nil {
-		return bad("%w", pathCause(err))
 	}
 	if len(mult) != n {
 		return bad("%d lines for %d samples to forget", len(mult), n)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -72,7 +73,7 @@ Examples:
 				return err
 			}
 			defer f.Close()
-			if c.template, err = chatTemplate(f, template); err != nil {
+			if c.template, err = e.chatTemplate(f, template); err != nil {
 				return err
 			}
 			if c.m, err = loadModel(f, how); err != nil {
@@ -108,7 +109,7 @@ Examples:
 }
 
 // chatTemplate is the template of f, or the one that is given instead.
-func chatTemplate(f *gguf.File, given string) (*chat.Template, error) {
+func (e *env) chatTemplate(f *gguf.File, given string) (*chat.Template, error) {
 	if given == "" {
 		t, err := chat.FromGGUF(f)
 		if errors.Is(err, chat.ErrNoTemplate) {
@@ -135,13 +136,16 @@ func chatTemplate(f *gguf.File, given string) (*chat.Template, error) {
 		if t, err := chat.Named(given); err == nil {
 			return t, nil
 		}
-		data, err := os.ReadFile(given)
-		if err != nil {
+		text, err := e.readText(given)
+		if errors.Is(err, fs.ErrNotExist) {
 			names := append(slices.Sorted(maps.Keys(named)), chat.Names()...)
 			names = slices.DeleteFunc(names, func(n string) bool { return n == "" })
-			return nil, usageError("--chat-template: %q is neither a file (%v) nor a name; there are %s", given, pathCause(err), strings.Join(names, ", "))
+			return nil, usageError("--chat-template: %q is neither a file nor a name; there are %s", given, strings.Join(names, ", "))
 		}
-		source = string(data)
+		if err != nil {
+			return nil, err
+		}
+		source = text
 	}
 	t, err := chat.New(source)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -42,9 +41,9 @@ func applyConfig(cmd *cli.Command) error {
 	if path == "" {
 		return nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
-		return &statusError{status: exitUsage, err: fmt.Errorf("%s: %w", path, pathCause(err)), remedy: "--config wants a YAML file"}
+		return &statusError{status: exitUsage, err: fmt.Errorf("%s: %w", path, err), remedy: "--config wants a YAML file"}
 	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {

@@ -187,6 +187,8 @@ func (e *env) exportHF(ctx context.Context, in, dir string, o hf.ExportOptions, 
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 && !force {
 		return nil, outputError("give another name, or --force to write into it", "%s exists and is not empty", dir)
 	}
+	_, err = os.Stat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, ioError(fmt.Errorf("%s: %w", dir, pathCause(err)), "")
 	}
@@ -198,6 +200,9 @@ func (e *env) exportHF(ctx context.Context, in, dir string, o hf.ExportOptions, 
 	}
 	paths, err := hf.Export(nnCtx, f, dir, o)
 	if err != nil {
+		if made {
+			_ = os.Remove(dir) // which leaves what is not empty
+		}
 		return nil, convertError(err)
 	}
 	task.Done()

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
@@ -180,21 +179,18 @@ func refusals(path string) ([]string, error) {
 	if path == "" {
 		return defaultRefusals, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, dataError(fmt.Errorf("%s: %w (--refusals)", path, pathCause(err)), "")
+	data, err := readFile(path)
+	if err == nil && !utf8.Valid(data) {
+		err = errors.New("it is not UTF-8")
 	}
-	defer f.Close()
+	if err != nil {
+		return nil, dataError(fmt.Errorf("%s: %w (--refusals)", path, err), "")
+	}
 	var lines []string
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		if line := strings.TrimSpace(s.Text()); line != "" {
+	for line := range strings.Lines(strings.TrimPrefix(string(data), "\uFEFF")) {
+		if line = strings.TrimSpace(line); line != "" {
 			lines = append(lines, line)
 		}
-	}
-	if err := s.Err(); err != nil {
-		return nil, dataError(fmt.Errorf("%s: %w (--refusals)", path, pathCause(err)), "")
 	}
 	if len(lines) == 0 {
 		return nil, dataError(fmt.Errorf("%s holds no lines (--refusals)", path), "")

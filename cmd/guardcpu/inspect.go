@@ -41,7 +41,7 @@ Examples:
 			modelFlag(&model),
 			&cli.StringFlag{Name: "lora", Usage: "GGUF `FILE` of a LoRA adapter for the model", Destination: &lora, TakesFile: true},
 			&cli.BoolFlag{Name: "tensors", Usage: "list the tensors", Value: true, Destination: &tensors},
-			&cli.IntFlag{Name: "ctx", Usage: "memory of a context of `N` tokens; 0: what the model is made for", Destination: &nCtx, Validator: atLeast(0)},
+			&cli.IntFlag{Name: "ctx", Usage: "memory of a context of `N` tokens; 0: what the model is made for", Destination: &nCtx, Validator: between(0, mostContext)},
 		},
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			path, err := fileArgument(cmd, model)

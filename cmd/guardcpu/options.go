@@ -38,13 +38,7 @@ const mostThreads = 1 << 14
 
 // threadsFlag is --threads.
 func threadsFlag(dest *int) cli.Flag {
-	return &cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` workers; 0 takes every CPU. Results do not depend on it", Destination: dest, Category: "common",
-		Validator: func(n int) error {
-			if n < 0 || n > mostThreads {
-				return errors.New("want 0 to " + itoa(mostThreads))
-			}
-			return nil
-		}}
+	return &cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` workers; 0 takes every CPU. Results do not depend on it", Destination: dest, Category: "common", Validator: between(0, mostThreads)}
 }
 
 // computing is how a model computes: --threads, --compute and, where it may take much, --memory.
@@ -85,6 +79,18 @@ func nonNegative(x float64) error {
 		return errors.New("want a number that is not negative")
 	}
 	return nil
+}
+
+// mostContext is the longest context that a file may name (engine's bound).
+const mostContext = 1 << 30
+
+func between(least, most int) func(int) error {
+	return func(n int) error {
+		if n < least || n > most {
+			return errors.New("want " + itoa(least) + " to " + itoa(most))
+		}
+		return nil
+	}
 }
 
 func atLeast(least int) func(int) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -150,6 +151,16 @@ type quantPlan struct {
 	quant.MixtureOptions
 }
 
+// unused returns the first of --tensor-type that is found in the name of no tensor, or nil.
+func (p *quantPlan) unused(tensors []gguf.Tensor) *quant.TensorOverride {
+	for i, o := range p.Types {
+		if !slices.ContainsFunc(tensors, func(t gguf.Tensor) bool { return o.Pattern.MatchString(t.Name) }) {
+			return &p.Types[i]
+		}
+	}
+	return nil
+}
+
 // quantizeResult is what quantize --json prints.
 type quantizeResult struct {
 	Out         string            `json:"out"` // the first file, if there are several
@@ -171,6 +182,9 @@ func (e *env) quantize(ctx context.Context, f *gguf.File, out string, plan quant
 		model, err := quant.ReadMixtureModel(f)
 		if err != nil {
 			return nil, modelError(err, "")
+		}
+		if o := plan.unused(f.Tensors); o != nil {
+			return nil, usageError("--tensor-type: no tensor of %s has %q in its name", f.Name, o.Pattern)
 		}
 		chosen := plan.mixture.Types(model, f.Tensors, plan.MixtureOptions)
 		if changes, err = changesOf(f, chosen); err != nil {

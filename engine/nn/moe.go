@@ -65,6 +65,9 @@ func (st *moeState) of(e int, m Mat) Mat {
 // i is its index in chosen, weight and copyOf.
 func (st *moeState) choices(c *Ctx, cols int, f func(t, i int)) {
 	rows := st.probs.Rows
+	if rows == 0 {
+		return
+	}
 	k := len(st.chosen) / rows
 	c.rows(rows, k*cols, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
@@ -75,7 +78,7 @@ func (st *moeState) choices(c *Ctx, cols int, f func(t, i int)) {
 	})
 }
 
-// forward routes the rows of n [T,D], T ≥ 1, and computes what is inside the experts.
+// forward routes the rows of n [T,D] and computes what is inside the experts.
 func (m *MoE) forward(c *Ctx, cfg *MoEConfig, st *moeState, n Mat) {
 	st.probs.resize(n.Rows, cfg.NExperts)
 	linear(c, st.probs, n, m.Router, false)

@@ -127,3 +127,17 @@ func TestMoE(t *testing.T) {
 		})
 	}
 }
+
+// A batch of no rows is computed, and adds nothing.
+func TestMoEOfNoRows(t *testing.T) {
+	cfg := MoEConfig{NExperts: 4, NUsed: 2, DExpert: 5, Scale: 1}
+	m := newMoE(6, cfg, 0)
+	eachSet(t, func(t *testing.T, c *Ctx) [][]float32 {
+		var st moeState
+		m.forward(c, &cfg, &st, NewMat(3, 6))
+		m.forward(c, &cfg, &st, NewMat(0, 6))
+		m.output(c, &st, NewMat(0, 6))
+		m.backward(c, &cfg, &st, NewMat(0, 6), NewMat(0, 6), NewMat(0, 6), nil)
+		return nil
+	})
+}
