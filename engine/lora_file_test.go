@@ -18,6 +18,7 @@ import (
 	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/engine/quant"
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // adaptedShape is a tiny model of the architecture whose every matrix may have an adapter.
@@ -336,7 +337,7 @@ func FuzzLoadAdapter(f *testing.F) {
 	file, err := gguf.Open(filepath.Join(dir, "mixtral.gguf"))
 	require.NoError(f, err)
 	samples := tiny.Samples(1, 3, 1)
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		adapter, err := gguf.Parse("fuzz", data)
 		if err != nil {
 			return

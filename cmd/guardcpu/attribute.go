@@ -342,14 +342,20 @@ func makeDir(dir string) error {
 
 // readMultipliers reads the multipliers of n samples from a scores.jsonl.
 func readMultipliers(path string, n int) ([]float64, error) {
-	bad := func(format string, args ...any) ([]float64, error) {
-		return nil, dataError(fmt.Errorf("%s: "+format, append([]any{path}, args...)...), "")
-	}
 	data, err := readFile(path)
-	if err != nil {
-		return bad("%w", err)
-	}
 	var mult []float64
+	if err == nil {
+		mult, err = parseMultipliers(data, n)
+	}
+	if err != nil {
+		return nil, dataError(fmt.Errorf("%s: %w", path, err), "")
+	}
+	return mult, nil
+}
+
+// parseMultipliers is readMultipliers of the file's content.
+func parseMultipliers(data []byte, n int) (mult []float64, err error) {
+	bad := func(format string, args ...any) ([]float64, error) { return nil, fmt.Errorf(format, args...) }
 	sum := 0.0
 	for text := range bytes.Lines(data) {
 		var line struct {
@@ -375,11 +381,12 @@ func readMultipliers(path string, n int) ([]float64, error) {
 	if len(mult) != n {
 		return bad("%d lines for %d samples to forget", len(mult), n)
 	}
-	if !(sum > 0) {
+	scale := float64(n) / sum
+	if !(scale > 0) || math.IsInf(scale, 0) {
 		return bad("the weights sum to %v", sum)
 	}
 	for i := range mult {
-		mult[i] *= float64(n) / sum
+		mult[i] *= scale
 	}
 	return mult, nil
 }

@@ -45,6 +45,11 @@ func applyConfig(cmd *cli.Command) error {
 	if err != nil {
 		return &statusError{status: exitUsage, err: fmt.Errorf("%s: %w", path, err), remedy: "--config wants a YAML file"}
 	}
+	return setOptions(cmd, path, data)
+}
+
+// setOptions is applyConfig of the file's content.
+func setOptions(cmd *cli.Command, path string, data []byte) error {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		var syntax yaml.Error

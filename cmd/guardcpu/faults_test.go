@@ -45,8 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// process runs the program as a shell line, in which $GUARDCPU is the program.
-func process(t *testing.T, line string) result {
+// spawn runs the program as a shell line, in which $GUARDCPU is the program.
+func spawn(t *testing.T, line string) result {
 	t.Helper()
 	cmd := shell(t, line)
 	var stdout, stderr bytes.Buffer

@@ -403,7 +403,7 @@ func TestProcess(t *testing.T) {
 
 	// A full disk: no file may be larger than four blocks of 512 bytes.
 	for _, args := range []string{"quantize --type F16 --out full.gguf --model model.gguf", "finetune --model model.gguf --data retain.jsonl --epochs 1 --out full.gguf"} {
-		r := process(t, "ulimit -f 4; exec $GUARDCPU "+args)
+		r := spawn(t, "ulimit -f 4; exec $GUARDCPU "+args)
 		assert.Equal(t, exitIO, r.status, r.stderr)
 		assert.Equal(t, "guardcpu: full.gguf: file too large; nothing has been written\n", r.stderr)
 		left, err := filepath.Glob("*full*")

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/gguf"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // TestRopeScaling takes each scaling of the rotary embedding into a GGUF file and back.
@@ -96,4 +97,36 @@ func TestRotaryParts(t *testing.T) {
 			sameKeys(t, want, importTo(t, dir, ImportOptions{}))
 		})
 	}
+}
+
+// FuzzConfig: whatever a config.json says, it becomes keys and a shape, or an error.
+func FuzzConfig(f *testing.F) {
+	for i := range families {
+		fam := &families[i]
+		f.Add([]byte(`{"architectures":["` + fam.classes[0] + `"],"hidden_size":16,"intermediate_size":24,"n_embd":16,"n_layer":2,"n_head":4,"n_inner":24,"n_positions":64,` +
+			`"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":64,"rms_norm_eps":1e-5,"layer_norm_eps":1e-5,"layer_norm_epsilon":1e-5,` +
+			`"vocab_size":31,"rope_theta":10000,"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32},` +
+			`"num_local_experts":4,"num_experts_per_tok":2,"head_dim":4,"tie_word_embeddings":true,"hidden_act":"silu"}`))
+	}
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
+		var c config
+		if json.Unmarshal(data, &c) != nil {
+			return
+		}
+		c = c.flat()
+		fam, err := familyOf(c)
+		if err != nil {
+			return
+		}
+		kvs, err := fam.keys(c)
+		if err != nil {
+			return
+		}
+		if _, err := fam.ropeTensors(c); err != nil {
+			return
+		}
+		if s, err := shapeOf(fam.arch, kvs); err == nil {
+			_ = fam.checkSettled(c, s)
+		}
+	})
 }
