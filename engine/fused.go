@@ -141,7 +141,11 @@ func (tr *Trainer) fusedStep(terms []Term) (StepStats, error) {
 	}
 	tr.trace.Forward(samples)
 	st.Tokens = tr.trace.NRows()
-	u := NewUpdate(tr)
+	if tr.update == nil {
+		tr.update = NewUpdate(tr)
+	}
+	u := tr.update
+	u.Begin()
 	err := tr.trace.backward(u, func(to *route, dh nn.Mat) error {
 		first := 0
 		for _, term := range terms {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -343,4 +344,28 @@ func TestFusedWeightsStayWhereTheFileIsBounded(t *testing.T) {
 	}
 	want := run(func(*engine.Model) {})
 	assert.Equal(t, want, run(func(m *engine.Model) { m.LimitWeights(1) }))
+}
+
+// After the first, a step takes no memory for gradients or unpacked weights.
+func TestFusedStepsMakeNoGarbage(t *testing.T) {
+	s := tiny.Shape("llama")
+	s.DModel, s.DFF, s.NLayers = 256, 512, 3
+	m := tiny.Open(t, s, engine.Options{Threads: 1})
+	m.TrainFused(1)
+	tr := newTrainer(t, m, fusedOptions("adafactor", 0.01))
+	step := func() {
+		_, err := tr.Step([]engine.Term{engine.MeanNLL("x", tiny.Samples(5, 12, 1))})
+		require.NoError(t, err)
+	}
+	step()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const steps = 5
+	for range steps {
+		step()
+	}
+	runtime.ReadMemStats(&after)
+	bytes := (after.TotalAlloc - before.TotalAlloc) / steps
+	t.Logf("%d bytes a step, %d of them would be gradients of one block", bytes, 4*m.NParams()/s.NLayers)
+	require.Less(t, bytes, uint64(m.NParams()/s.NLayers))
 }

@@ -302,14 +302,13 @@ func (n *Norm) Total() float64 {
 // a gradient that is not finite, nothing is applied any more.
 type Update struct {
 	*Norm
+	tr  *Trainer
 	bad *nn.Param // whose gradient is not finite
 }
 
-// NewUpdate returns a sink for the next step of tr, which it does not count.
+// NewUpdate returns a sink for steps of tr, which it does not count.
 func NewUpdate(tr *Trainer) *Update {
-	lr := tr.rate(tr.step)
-	tr.opt.Begin(tr.step)
-	u := &Update{Norm: NewNorm(tr.m)}
+	u := &Update{Norm: NewNorm(tr.m), tr: tr}
 	measure := u.take
 	u.take = func(p *nn.Param, g []float32) {
 		measure(p, g)
@@ -317,10 +316,17 @@ func NewUpdate(tr *Trainer) *Update {
 			u.bad = p
 		}
 		if u.bad == nil {
-			tr.apply(p, g, lr, 1)
+			tr.apply(p, g, tr.rate(tr.step), 1)
 		}
 	}
 	return u
+}
+
+// Begin makes the sink ready for the next step of the trainer, in the memory of the one before.
+func (u *Update) Begin() {
+	clear(u.squares)
+	u.bad = nil
+	u.tr.opt.Begin(u.tr.step)
 }
 
 // route passes on the gradients of trainable parameters only, and turns the

@@ -76,6 +76,8 @@ type Trainer struct {
 	trace *Trace
 	step  int
 	fused bool // see TrainFused
+
+	update *Update // of fused steps
 }
 
 // NewTrainer returns a trainer for what m trains now.

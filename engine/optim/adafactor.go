@@ -77,10 +77,12 @@ func (a *adafactor) Step(par simd.For, i int, w Weights, g []float32, lr, scale 
 			left[i] = scale * math.Sqrt(mean/float64(v))
 		}
 	}
-	a.rows(par, s, func(i int, u []float32) {
-		copy(u, g[i*s.Cols:])
-		a.k.Mul(u, right)
-		squares[i] = float64(a.k.Dot(u, u))
+	a.rows(par, s, func(lo, hi int, u []float32) {
+		for i := lo; i < hi; i++ {
+			copy(u, g[i*s.Cols:])
+			a.k.Mul(u, right)
+			squares[i] = float64(a.k.Dot(u, u))
+		}
 	})
 	var total float64
 	for i, v := range squares {
@@ -91,12 +93,15 @@ func (a *adafactor) Step(par simd.For, i int, w Weights, g []float32, lr, scale 
 	if decay {
 		keep = float32(1 - lr*a.o.Decay)
 	}
-	a.rows(par, s, func(i int, u []float32) {
-		copy(u, g[i*s.Cols:])
-		a.k.Mul(u, right)
-		w(i*s.Cols, (i+1)*s.Cols, func(w []float32) {
-			a.k.Scale(w, keep)
-			a.k.Axpy(w, float32(-step*left[i]), u)
+	a.rows(par, s, func(lo, hi int, u []float32) {
+		w(lo*s.Cols, hi*s.Cols, func(w []float32) {
+			for i := lo; i < hi; i++ {
+				copy(u, g[i*s.Cols:])
+				a.k.Mul(u, right)
+				wi := w[(i-lo)*s.Cols:][:s.Cols]
+				a.k.Scale(wi, keep)
+				a.k.Axpy(wi, float32(-step*left[i]), u)
+			}
 		})
 	})
 }
@@ -143,15 +148,13 @@ func (a *adafactor) squares(par simd.For, s Shape, g []float32) (rows []float64,
 	return rows, cols
 }
 
-// rows calls f for every row of a tensor, with scratch of its length.
-func (a *adafactor) rows(par simd.For, s Shape, f func(i int, u []float32)) {
+// rows calls f for rows [lo,hi) that together are all of a tensor's, with scratch of a row's length.
+func (a *adafactor) rows(par simd.For, s Shape, f func(lo, hi int, u []float32)) {
 	per := max(1, (1<<14)/s.Cols)
 	par((s.Rows+per-1)/per, func(k int) {
 		u := a.scratch(s.Cols)
 		defer a.row.Put(u)
-		for i := k * per; i < min(s.Rows, (k+1)*per); i++ {
-			f(i, *u)
-		}
+		f(k*per, min(s.Rows, (k+1)*per), *u)
 	})
 }
 

@@ -41,18 +41,24 @@ func (m Matrix) Unpack(k *simd.Kernels, dst []float32, row, col int) {
 	rowBytes := m.Cols / t.BlockLen * t.BlockBytes
 	src := m.Data[row*rowBytes:][:rowBytes]
 	src = src[col/t.BlockLen*t.BlockBytes:]
-	var block [maxBlockLen]float32
 	if skip := col % t.BlockLen; skip != 0 && len(dst) > 0 { // the rest of a block
-		t.Unpack(k, block[:t.BlockLen], src[:t.BlockBytes])
-		n := copy(dst, block[skip:t.BlockLen])
+		n := min(len(dst), t.BlockLen-skip)
+		t.unpackPart(k, dst[:n], src, skip)
 		dst, src = dst[n:], src[t.BlockBytes:]
 	}
 	whole := len(dst) / t.BlockLen
 	t.Unpack(k, dst[:whole*t.BlockLen], src[:whole*t.BlockBytes])
 	if dst = dst[whole*t.BlockLen:]; len(dst) > 0 { // the beginning of a block
-		t.Unpack(k, block[:t.BlockLen], src[whole*t.BlockBytes:][:t.BlockBytes])
-		copy(dst, block[:])
+		t.unpackPart(k, dst, src[whole*t.BlockBytes:], 0)
 	}
+}
+
+// unpackPart sets dst to the elements of a block from number skip on. Its scratch is on the heap, so
+// that those who need whole blocks only go without.
+func (t *Type) unpackPart(k *simd.Kernels, dst []float32, block []byte, skip int) {
+	var x [maxBlockLen]float32
+	t.Unpack(k, x[:t.BlockLen], block[:t.BlockBytes])
+	copy(dst, x[skip:t.BlockLen])
 }
 
 // Dequantize returns all elements, row-major.

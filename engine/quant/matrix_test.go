@@ -113,3 +113,13 @@ func TestCheckFinite(t *testing.T) {
 		assert.EqualError(t, m.CheckFinite(kernels), fmt.Sprintf("quant: element [1,%d] is %s", typ.BlockLen, want))
 	})
 }
+
+// Rows and parts of whole blocks, which products ask for, cost no memory.
+func TestUnpackMakesNoGarbage(t *testing.T) {
+	for _, typ := range Types {
+		if m, err := NewMatrix(typ, 2, 512, make([]byte, 2*typ.RowBytes(512))); assert.NoError(t, err) {
+			dst := make([]float32, 256)
+			assert.Zero(t, testing.AllocsPerRun(10, func() { m.Unpack(kernels, dst, 1, 256) }), typ.Name)
+		}
+	}
+}
