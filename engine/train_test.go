@@ -221,50 +221,6 @@ func requireSameFile(t *testing.T, a, b string) {
 	require.Equal(t, x, y)
 }
 
-// The reference gives the logits of the moment it was made, bit for bit, also after training.
-func TestReferenceKeepsTheLogits(t *testing.T) {
-	for _, arch := range tinyArchs {
-		for _, dir := range []string{"", t.TempDir()} {
-			m := tiny.Open(t, tiny.Shape(arch), engine.Options{})
-			if dir == "" {
-				m.Ctx.Compute = nn.ComputeBF16
-				m.TrainFull()
-			} else {
-				adapt(t, m, "*.weight")
-			}
-			samples := tiny.Samples(4, 10, 3)
-			tr := m.NewTrace()
-			tr.Forward(samples)
-			var rows []int
-			var at []engine.Place
-			for s, sample := range samples {
-				for pos := range sample.IDs {
-					rows, at = append(rows, tr.Start(s)+pos), append(at, engine.Place{Sample: s, Pos: pos})
-				}
-			}
-			want := nn.NewMat(len(rows), m.Config.NVocab)
-			tr.Losses(rows, func(c *engine.Chunk) {
-				c.Each(func(i int, logits []float32) float64 { copy(want.Row(i), logits); return 0 })
-			})
-			r, err := m.NewReference(context.Background(), samples, dir, nil)
-			require.NoError(t, err)
-			require.NoError(t, engine.Finetune(context.Background(), m, samples, finetuneOptions(0.01, 2), engine.FinetuneHooks{}))
-			got, err := r.Logits(at)
-			require.NoError(t, err)
-			assert.Equal(t, want.Data, got.Data, arch)
-			got, err = r.Logits(at[4:]) // into the memory of the last call
-			require.NoError(t, err)
-			assert.Equal(t, want.Data[4*want.Cols:], got.Data, arch)
-			require.NoError(t, r.Close())
-			if dir != "" {
-				left, err := os.ReadDir(dir)
-				require.NoError(t, err)
-				assert.Empty(t, left)
-			}
-		}
-	}
-}
-
 func TestSampling(t *testing.T) {
 	m := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
 	prompts := [][]int32{{1, 5, 9}, {1, 7}, {1, 5, 9}, {1}, {1, 12, 4, 8}}
@@ -334,7 +290,7 @@ func TestSamplesThatAModelCannotTake(t *testing.T) {
 		_, err := m.NLL(ctx, samples, nil)
 		assert.EqualError(t, err, want)
 		dir := t.TempDir()
-		_, err = m.NewReference(ctx, samples, dir, nil)
+		_, err = m.NewReference(ctx, samples, engine.ReferenceOptions{})
 		assert.EqualError(t, err, want)
 		left, err := os.ReadDir(dir)
 		require.NoError(t, err)

@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"github.com/guardcpu/guardcpu/engine"
-	"github.com/guardcpu/guardcpu/engine/nn"
 )
 
 // KLPositions says over which positions of the retain samples the divergence of
@@ -42,7 +41,9 @@ func (k KLPositions) check() error {
 //
 // t runs over the positions of the retain samples that Batch.KL chooses, which
 // also fixes N. The reference is the model before the first step; at that model
-// the term and its gradient are exactly zero. The retain samples are not weighted.
+// the term and its gradient are exactly zero (but for a reference in 16 bits, to its rounding). With a
+// reference in the form topk:K, v runs over the K tokens that the reference finds likeliest and all others as
+// one, so that the divergence is the least that the full one may be. The retain samples are not weighted.
 func kmTerms(b *Batch) []Term {
 	at := klPlaces(b.KL, b.Retain)
 	n := len(at)
@@ -60,14 +61,14 @@ func kmTerms(b *Batch) []Term {
 			ref[i] = engine.Place{Sample: b.ReferenceIndex[p.Sample], Pos: p.Pos}
 		}
 		return rows, func(c *engine.Chunk) {
-			logits, err := b.Reference.Logits(ref[c.First : c.First+len(c.Rows)])
+			kl, err := b.Reference.Divergence(c.Ctx, ref[c.First:c.First+len(c.Rows)])
 			if err != nil {
 				b.Err = err
 				c.Each(func(int, []float32) float64 { return math.NaN() })
 				return
 			}
 			c.Each(func(i int, row []float32) float64 {
-				return nn.KLDivergence(c.Ctx.K, row, logits.Row(i-c.First), coef[i])
+				return kl(i-c.First, row, coef[i])
 			})
 		}
 	}

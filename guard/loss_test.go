@@ -59,7 +59,7 @@ func problem(t *testing.T, m *engine.Model, c lossCase) (d Data, r *run, terms [
 	o.KL, o.MicroBatch = c.kl, c.micro
 	r = &run{loss: loss, data: &d, o: o}
 	if loss.NeedsReference {
-		require.NoError(t, r.reference(context.Background(), m, &Schedule{Items: testItems}, nil))
+		require.NoError(t, r.reference(context.Background(), m, &Schedule{Items: testItems}, Hooks{}))
 	}
 	_, terms, err = r.batch(m, testItems)
 	require.NoError(t, err)

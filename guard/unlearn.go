@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/guardcpu/guardcpu/engine"
@@ -21,9 +22,14 @@ type Options struct {
 	MicroBatch int     // samples over which tokens are averaged; 0: the whole batch
 	KL         KLPositions
 	Seed       uint64
-	// ReferenceDir is a directory for the hidden states that KM needs of the
-	// model before; "" keeps them in memory.
-	ReferenceDir string
+	// Reference is the form in which KM keeps the distributions of the model before, "" for
+	// the exact one; ReferenceFile the file, "" for memory, and ReferenceKey what the file of the model is known by
+	// there (see [engine.ReferenceOptions]). One file serves every unlearning that starts at the same
+	// model, with the seeds of ReferenceSeeds, too, which then are the same for all of them.
+	Reference      engine.ReferenceForm
+	ReferenceFile  string
+	ReferenceKey   string
+	ReferenceSeeds []uint64
 }
 
 // DefaultOptions is TOFU's recipe (forget.py, config/forget.yaml) with Phi's learning rate;
@@ -108,8 +114,10 @@ func (s *StepInfo) TokensPerSecond() float64 { return float64(s.Tokens) / s.Elap
 
 // Hooks are called from Unlearn's goroutine; any may be nil.
 type Hooks struct {
-	// Reference is told how many retain samples of KM's reference are done.
+	// Reference is told how many retain samples of KM's reference are done, Note what a
+	// user might want to know of its file.
 	Reference engine.Progress
+	Note      func(text string)
 	// Start is called before the first step, when the reference is made. It may bring the trainer
 	// to where an unlearning of the same model, data and options was stopped, by its State and SetDone:
 	// the result is the same.
@@ -169,7 +177,7 @@ func Unlearn(ctx context.Context, m *engine.Model, d Data, o Options, h Hooks) (
 	}
 	r := &run{loss: loss, data: &d, o: o}
 	if loss.NeedsReference {
-		if err := r.reference(ctx, m, sched, h.Reference); err != nil {
+		if err := r.reference(ctx, m, sched, h); err != nil {
 			return hist, err
 		}
 		defer r.ref.Close()
@@ -262,8 +270,17 @@ type run struct {
 }
 
 // reference asks the model as it is now about every retain sample that will come.
-func (r *run) reference(ctx context.Context, m *engine.Model, s *Schedule, p engine.Progress) error {
+func (r *run) reference(ctx context.Context, m *engine.Model, s *Schedule, h Hooks) error {
 	rows := s.RetainRows()
+	for _, seed := range r.o.ReferenceSeeds {
+		other, err := NewSchedule(len(r.data.Forget), len(r.data.Retain), r.data.NIdk, r.o.Epochs, r.o.Batch, seed)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, other.RetainRows()...)
+	}
+	slices.Sort(rows)
+	rows = slices.Compact(rows)
 	samples := make([]engine.Sample, len(rows))
 	r.row = map[int]int{}
 	for i, j := range rows {
@@ -271,7 +288,9 @@ func (r *run) reference(ctx context.Context, m *engine.Model, s *Schedule, p eng
 		r.row[j] = i
 	}
 	var err error
-	r.ref, err = m.NewReference(ctx, samples, r.o.ReferenceDir, p)
+	r.ref, err = m.NewReference(ctx, samples, engine.ReferenceOptions{
+		Form: r.o.Reference, File: r.o.ReferenceFile, Key: r.o.ReferenceKey, Progress: h.Reference, Note: h.Note,
+	})
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -274,37 +275,58 @@ func TestUnlearnDiverges(t *testing.T) {
 	assert.ErrorContains(t, err, fmt.Sprintf("guard: unlearning by gd: engine: diverged at step %d", diverged.Step))
 }
 
-// The reference may lie in a file: the same bits, nothing left behind, and when it
-// cannot be read the error says so and not that the loss diverged.
+// The reference may lie in a file, in any form: the same bits as from memory, also from a file that is there
+// already and, where the seeds are named, for every seed. When it cannot be read the error says so and not
+// that the loss diverged.
 func TestReferenceInAFile(t *testing.T) {
-	run := func(dir string, h Hooks) ([]float32, error) {
-		m, d, o := open(t, "llama", 2), data(5, 6), options("km")
-		o.ReferenceDir = dir
-		_, err := Unlearn(context.Background(), m, d, o, h)
+	run := func(o Options, h Hooks) ([]float32, error) {
+		m := open(t, "llama", 2)
+		_, err := Unlearn(context.Background(), m, data(5, 6), o, h)
 		return theta(m), err
 	}
-	want, err := run("", Hooks{})
-	require.NoError(t, err)
 	dir := t.TempDir()
-	got, err := run(dir, Hooks{})
-	require.NoError(t, err)
-	assert.Equal(t, want, got)
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	assert.Empty(t, left)
-
-	_, err = run(dir, Hooks{Step: func(s StepInfo) error {
-		files, err := filepath.Glob(filepath.Join(dir, "*"))
+	thetas := map[engine.ReferenceForm][]float32{}
+	for _, form := range []engine.ReferenceForm{engine.ReferenceHidden, engine.ReferenceHidden16, "topk:3"} {
+		o := options("km")
+		o.Reference = form
+		want, err := run(o, Hooks{})
 		require.NoError(t, err)
-		require.Len(t, files, 1)
-		return os.Truncate(files[0], 5)
-	}})
-	assert.ErrorContains(t, err, "hidden states of the reference")
+		thetas[form] = want
+		o.ReferenceFile, o.ReferenceKey = filepath.Join(dir, strings.ReplaceAll(string(form), ":", "-")), "model"
+		for _, when := range []string{"made", "used again"} {
+			got, err := run(o, Hooks{Note: func(text string) { t.Error(text) }})
+			require.NoError(t, err)
+			assert.Equal(t, want, got, "%s %s", form, when)
+		}
+		o.ReferenceSeeds = []uint64{o.Seed, 7, 8}
+		for k, seed := range o.ReferenceSeeds {
+			alone := o
+			alone.ReferenceFile, alone.Seed, alone.ReferenceSeeds = "", seed, nil
+			want, err := run(alone, Hooks{})
+			require.NoError(t, err)
+			shared, notes := o, 0
+			shared.Seed, shared.ReferenceFile = seed, o.ReferenceFile+"-seeds"
+			got, err := run(shared, Hooks{Note: func(string) { notes++ }})
+			require.NoError(t, err)
+			assert.Equal(t, want, got, "%s, seed %d", form, seed)
+			assert.Zero(t, notes, "%s, the file serves seed %d of %d", form, k, len(o.ReferenceSeeds))
+		}
+	}
+	assert.NotEqual(t, thetas[engine.ReferenceHidden], thetas["topk:3"])
+
+	o := options("km")
+	o.ReferenceFile = filepath.Join(dir, "cut")
+	_, err := run(o, Hooks{Step: func(s StepInfo) error { return os.Truncate(o.ReferenceFile, 5) }})
+	assert.ErrorContains(t, err, "engine: the reference:")
 	var diverged *engine.DivergedError
 	assert.False(t, errors.As(err, &diverged))
 
-	_, err = run(filepath.Join(dir, "missing"), Hooks{})
+	o.ReferenceFile = filepath.Join(dir, "missing", "x")
+	_, err = run(o, Hooks{})
 	assert.ErrorIs(t, err, os.ErrNotExist)
+	o.ReferenceFile, o.Reference = "", "full"
+	_, err = run(o, Hooks{})
+	assert.ErrorContains(t, err, `a reference of the form "full" is not known`)
 }
 
 // Adapters are unlearned too; the frozen weights stay.

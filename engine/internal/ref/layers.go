@@ -274,3 +274,23 @@ func KL[N Number](logits, ref []N) N {
 	}
 	return kl
 }
+
+// LumpedKL is KL over the categories ids and all others as one.
+func LumpedKL[N Number](logits, ref []N, ids []int32) N {
+	p, q := Softmax(logits), Softmax(ref)
+	named := map[int32]bool{}
+	var kl, restP, restQ N
+	for _, v := range ids {
+		named[v] = true
+		kl += q[v] * (log(q[v]) - log(p[v]))
+	}
+	for v := range p {
+		if !named[int32(v)] {
+			restP, restQ = restP+p[v], restQ+q[v]
+		}
+	}
+	if len(named) < len(p) {
+		kl += restQ * (log(restQ) - log(restP))
+	}
+	return kl
+}
