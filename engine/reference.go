@@ -30,6 +30,7 @@ type Reference struct {
 	starts []int  // first row of each sample
 	store  recordStore
 
+	records   []byte // memory of put
 	record    []byte // memory of Divergence, which one goroutine calls
 	y, logits []float32
 	ids       []int32
@@ -77,6 +78,12 @@ func (f ReferenceForm) Bytes(c *Config) int {
 		return 2 * c.DModel
 	}
 	return 4 * c.DModel
+}
+
+// KeepsHidden says whether the form keeps hidden states, which need an output matrix to become distributions.
+func (f ReferenceForm) KeepsHidden() bool {
+	k, _ := f.topK() // of a name that is not known: 0, too, and an error elsewhere
+	return k == 0
 }
 
 // idBytes is how many bytes a token takes in a record.
@@ -159,6 +166,7 @@ func (m *Model) NewReference(ctx context.Context, samples []Sample, o ReferenceO
 		}
 		o.Progress.report(run[1], len(samples))
 	}
+	r.records = nil
 	return r, r.store.complete()
 }
 
@@ -176,10 +184,14 @@ func frozen(p *nn.Param) *nn.Param {
 	return &q
 }
 
+// ReferenceBatch is how many positions are written to the file of a reference at once, about.
+const ReferenceBatch = batchRows
+
 // put keeps batch i, whose rows begin at first and which t has run forward.
 func (r *Reference) put(t *Trace, i, first int) error {
 	m, n, d := t.m, t.NRows(), t.m.Config.DModel
-	records := make([]byte, n*r.store.size)
+	r.records = growBytes(r.records, n*r.store.size)
+	records := r.records
 	if r.k > 0 {
 		all := make([]int, n)
 		for row := range all {

@@ -22,12 +22,16 @@ func UnlearnSizes(m *engine.Model, d Data, o Options) (*Sizes, error) {
 		return nil, err
 	}
 	s := &Sizes{Steps: make([][]engine.BatchSize, sched.Steps())}
+	r := &run{loss: loss, data: &d, o: o, row: map[int]int{}}
 	if loss.NeedsReference {
-		for _, j := range sched.RetainRows() {
+		rows, err := r.referenceRows(sched)
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range rows {
 			s.Reference = append(s.Reference, d.Retain[j])
 		}
 	}
-	r := &run{loss: loss, data: &d, o: o, row: map[int]int{}}
 	for i := range s.Steps {
 		_, terms, err := r.batch(m, sched.Step(i))
 		if err != nil {

@@ -271,27 +271,35 @@ type run struct {
 
 // reference asks the model as it is now about every retain sample that will come.
 func (r *run) reference(ctx context.Context, m *engine.Model, s *Schedule, h Hooks) error {
-	rows := s.RetainRows()
-	for _, seed := range r.o.ReferenceSeeds {
-		other, err := NewSchedule(len(r.data.Forget), len(r.data.Retain), r.data.NIdk, r.o.Epochs, r.o.Batch, seed)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, other.RetainRows()...)
+	rows, err := r.referenceRows(s)
+	if err != nil {
+		return err
 	}
-	slices.Sort(rows)
-	rows = slices.Compact(rows)
 	samples := make([]engine.Sample, len(rows))
 	r.row = map[int]int{}
 	for i, j := range rows {
 		samples[i] = r.data.Retain[j]
 		r.row[j] = i
 	}
-	var err error
 	r.ref, err = m.NewReference(ctx, samples, engine.ReferenceOptions{
 		Form: r.o.Reference, File: r.o.ReferenceFile, Key: r.o.ReferenceKey, Progress: h.Reference, Note: h.Note,
 	})
 	return err
+}
+
+// referenceRows returns the rows of the retain set that a reference knows, in order: those that come
+// with the schedule or with one of ReferenceSeeds.
+func (r *run) referenceRows(s *Schedule) ([]int, error) {
+	rows := s.RetainRows()
+	for _, seed := range r.o.ReferenceSeeds {
+		other, err := NewSchedule(len(r.data.Forget), len(r.data.Retain), r.data.NIdk, r.o.Epochs, r.o.Batch, seed)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, other.RetainRows()...)
+	}
+	slices.Sort(rows)
+	return slices.Compact(rows), nil
 }
 
 // batch returns the micro-batches of a step and their terms.

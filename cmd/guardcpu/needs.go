@@ -53,7 +53,8 @@ type trainWork struct {
 	options   *engine.TrainOptions
 	steps     [][]engine.BatchSize // of each step the terms
 	reference []engine.Sample      // of which KM asks the model before
-	inFile    bool                 // what KM remembers is in a file
+	form      engine.ReferenceForm // in which it remembers the answers
+	inFile    bool                 // they are in a file
 }
 
 // finetuning is the work of engine.Finetune.
@@ -71,7 +72,7 @@ func unlearning(name string, m *engine.Model, d guard.Data, o *guard.Options) (*
 	if err != nil {
 		return nil, trainError(err)
 	}
-	return &trainWork{name: name, options: &o.TrainOptions, steps: s.Steps, reference: s.Reference, inFile: o.ReferenceDir != ""}, nil
+	return &trainWork{name: name, options: &o.TrainOptions, steps: s.Steps, reference: s.Reference, form: o.Reference, inFile: o.ReferenceFile != ""}, nil
 }
 
 // largest returns the largest batch of a step: of a term, or of all of a step together.
@@ -134,12 +135,15 @@ func (t *trainWork) need(m *engine.Model, mode string, o *modeOptions, keep int)
 	n.buffers = append(n.buffers, m.TraceBuffersWithin(keep, batch)...)
 	if len(t.reference) > 0 {
 		c := &m.Config
-		hidden := uint64(4 * engine.Size(t.reference).Rows * c.DModel)
+		kept := engine.Size(t.reference).Rows
 		if t.inFile {
-			hidden = 0
+			kept = min(kept, engine.ReferenceBatch) // on its way there
 		}
-		logits := uint64(4 * min(batch.Targets, 4096) * (c.NVocab + c.DModel))
-		n.buffers = append(n.buffers, engine.Buffer{Name: "reference of km", Bytes: hidden + output + logits})
+		of := uint64(kept * t.form.Bytes(c))
+		if t.form.KeepsHidden() {
+			of += output + uint64(4*min(batch.Targets, 4096)*(c.NVocab+c.DModel)) // and its logits
+		}
+		n.buffers = append(n.buffers, engine.Buffer{Name: "reference of km", Bytes: of})
 	}
 	return n, nil
 }

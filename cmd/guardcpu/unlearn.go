@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 type unlearnOptions struct {
 	guard.Options
 	kl       string
+	form     string
 	refusals string
 }
 
@@ -39,12 +41,22 @@ func (o *unlearnOptions) flags() []cli.Flag {
 		&cli.IntFlag{Name: "micro-batch", Usage: "samples `N` over which tokens are averaged; 0: the whole batch, 4: as TOFU's runs", Destination: &o.MicroBatch, Category: "unlearning", Validator: atLeast(0)},
 		&cli.StringFlag{Name: "kl", Usage: "`POSITIONS` of km's divergence: all, answer, or tofu (all, divided by TOFU's padded length)", Value: string(o.KL), Destination: &o.kl, Category: "unlearning",
 			Validator: oneOf(string(guard.KLAll), string(guard.KLTOFU), string(guard.KLAnswer))},
+		&cli.StringFlag{Name: "km-reference", Usage: "`FORM` in which km remembers what the model said before: hidden (hidden states, exact), hidden16 (half as large), or topk:K (the K likeliest tokens, all others as one)",
+			Value: string(engine.ReferenceHidden), Destination: &o.form, Category: "unlearning", Validator: func(name string) error {
+				_, err := engine.ParseReferenceForm(name)
+				if err != nil {
+					return errors.New("want hidden, hidden16, or topk:K with a number K")
+				}
+				return nil
+			}},
 		&cli.StringFlag{Name: "refusals", Usage: "`FILE` of po's refusing answers, one a line; some are built in", Destination: &o.refusals, TakesFile: true, Category: "unlearning"},
 	}, trainFlags("", "unlearning", &o.TrainOptions)...)
 }
 
 // resolve takes over what flags hold as text.
-func (o *unlearnOptions) resolve() { o.KL = guard.KLPositions(o.kl) }
+func (o *unlearnOptions) resolve() {
+	o.KL, o.Reference = guard.KLPositions(o.kl), engine.ReferenceForm(o.form)
+}
 
 // needsRetain says whether the objective has a retain term.
 func (o *unlearnOptions) needsRetain() bool {
@@ -72,6 +84,7 @@ func (o *unlearnOptions) data(enc *encoder, items []tofu.Item, forget, retain []
 func (e *env) unlearn(ctx context.Context, m *engine.Model, d guard.Data, o guard.Options, name string, h guard.Hooks) (*guard.History, error) {
 	task := e.bars.Start(name)
 	h.Reference = task.Set
+	h.Note = func(text string) { e.bars.Printf("guardcpu: note: %s", text) }
 	step := h.Step
 	h.Step = func(s guard.StepInfo) error {
 		var parts []string
