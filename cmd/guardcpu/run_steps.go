@@ -375,7 +375,7 @@ func (r *run) finish(ctx context.Context) error {
 func (r *run) examineFile(ctx context.Context) error {
 	rounds := r.written.Type != nil
 	for _, p := range r.m.Params() {
-		rounds = rounds || p.Stored.Type.Name != "F32"
+		rounds = rounds || r.m.Source(p).Type.Name != "F32"
 	}
 	if !rounds {
 		return nil
