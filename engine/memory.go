@@ -27,11 +27,18 @@ func (b BatchSize) Max(c BatchSize) BatchSize {
 	return BatchSize{max(b.Rows, c.Rows), max(b.Targets, c.Targets)}
 }
 
+// Recomputed returns of how many blocks a trace whose Keep is keep computes the insides once more in its backward
+// pass over rows rows.
+func (m *Model) Recomputed(keep, rows int) int { return m.Config.NLayers - m.kept(keep, rows) }
+
+// kept returns how many insides of blocks a trace keeps.
+func (m *Model) kept(keep, rows int) int {
+	return max(1, min(m.Config.NLayers, keep/max(1, m.Config.StateBytes(rows))))
+}
+
 // TraceBuffersWithin is TraceBuffers of all blocks for a trace whose Keep is keep.
 func (m *Model) TraceBuffersWithin(keep int, b BatchSize) []Buffer {
-	c := &m.Config
-	kept := max(1, min(c.NLayers, keep/max(1, c.StateBytes(b.Rows))))
-	return m.TraceBuffers(b.Rows, b.Targets, c.NLayers, kept, 0)
+	return m.TraceBuffers(b.Rows, b.Targets, m.Config.NLayers, m.kept(keep, b.Rows), 0)
 }
 
 // FullBuffers says what a Trainer holds after TrainFull, besides the vectors, which are in memory in any case, and its trace.

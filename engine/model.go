@@ -78,8 +78,14 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 	}
 	m := &Model{File: f, Config: c, Tokenizer: tok, Ctx: nn.NewCtx(k, o.Threads)}
 	m.Ctx.Compute = o.Compute
-	if err := m.bind(); err != nil {
+	used, err := m.bind()
+	if err != nil {
 		return nil, err
+	}
+	for _, t := range f.Tensors {
+		if !used[t.Name] {
+			return nil, fmt.Errorf("engine: %s: tensor %s is not part of architecture %s as it is known here", f.Name, t.Name, c.Arch.Name)
+		}
 	}
 	if tok != nil && tok.Size() > m.Config.NVocab {
 		return nil, fmt.Errorf("engine: %s: the vocabulary has %d tokens, token_embd.weight has rows for %d", f.Name, tok.Size(), m.Config.NVocab)
@@ -87,30 +93,39 @@ func Load(f *gguf.File, o Options) (*Model, error) {
 	return m, nil
 }
 
-// bind finds every tensor of the layout, checks its shape, and refuses tensors that
-// the architecture does not use: a model with them would compute something else.
-func (m *Model) bind() error {
+// First returns a model of the first n of m's blocks between its embedding and its output, with the weights as the
+// file holds them, to see how long a block takes.
+func (m *Model) First(n int) (*Model, error) {
+	first := &Model{File: m.File, Config: m.Config, Tokenizer: m.Tokenizer, Ctx: m.Ctx}
+	first.Config.NLayers = n
+	_, err := first.bind()
+	return first, err
+}
+
+// bind finds every tensor of the layout, checks its shape, and returns the names of what is used: a
+// model with other tensors would compute something else.
+func (m *Model) bind() (used map[string]bool, err error) {
 	f, c := m.File, &m.Config
 	embed, ok := f.Tensor("token_embd.weight")
 	if !ok || len(embed.Dims) != 2 {
-		return fmt.Errorf("engine: %s: token_embd.weight is missing or no matrix", f.Name)
+		return nil, fmt.Errorf("engine: %s: token_embd.weight is missing or no matrix", f.Name)
 	}
 	c.NVocab = int(embed.Dims[1])
 	has := func(name string) bool { _, ok := f.Tensor(name); return ok }
 	c.Tied = !has("output.weight")
 	// read with the configuration, or not used by llama.cpp either
-	used := map[string]bool{"rope_freqs.weight": true, "rope_factors_short.weight": true, "rope_factors_long.weight": true}
+	used = map[string]bool{"rope_freqs.weight": true, "rope_factors_short.weight": true, "rope_factors_long.weight": true}
 	for _, s := range c.layout(&m.w, has) {
 		t, ok := f.Tensor(s.name)
 		if !ok {
 			if s.optional {
 				continue
 			}
-			return fmt.Errorf("engine: %s: tensor %s is missing (%s)", f.Name, s.name, c.Arch.Name)
+			return nil, fmt.Errorf("engine: %s: tensor %s is missing (%s)", f.Name, s.name, c.Arch.Name)
 		}
 		p, err := newParam(m.Ctx.K, f, t, s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p.Index = len(m.params)
 		m.params, m.source = append(m.params, p), append(m.source, p.Stored)
@@ -120,12 +135,7 @@ func (m *Model) bind() error {
 	if c.Tied {
 		m.w.output = m.w.embed
 	}
-	for _, t := range f.Tensors {
-		if !used[t.Name] {
-			return fmt.Errorf("engine: %s: tensor %s is not part of architecture %s as it is known here", f.Name, t.Name, c.Arch.Name)
-		}
-	}
-	return nil
+	return used, nil
 }
 
 func newParam(k *simd.Kernels, f *gguf.File, t *gguf.Tensor, s slot) (*nn.Param, error) {

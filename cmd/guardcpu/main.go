@@ -40,6 +40,7 @@ import (
 // commands is every subcommand, in the order --help shows them.
 var commands = []func(*env) *cli.Command{
 	runCommand,
+	planCommand,
 	finetuneCommand,
 	attributeCommand,
 	unlearnCommand,

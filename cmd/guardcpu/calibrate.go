@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/guard"
+)
+
+// calibration measures the real work on models of the first one and the first two blocks: their difference is what a
+// block takes, and the rest what the embedding and the output take.
+type calibration struct {
+	ctx     context.Context
+	m       *engine.Model
+	samples []engine.Sample // of the work, of which a few are taken
+}
+
+// speed is how long something takes: seconds for a row and for a batch, of a block and of the model's ends.
+type speed struct {
+	block, ends           float64
+	blockBatch, endsBatch float64
+}
+
+// seconds returns the time of batches with that many rows together, of which blocks compute all and the ends
+// a share of them that is that of the calibration.
+func (s *speed) seconds(blocks int, batches, rows float64) float64 {
+	l := float64(blocks)
+	return rows*(l*s.block+s.ends) + batches*(l*s.blockBatch+s.endsBatch)
+}
+
+// calibrationFlops is about what one measurement may take: a second of some slow cores.
+const calibrationFlops = 40e9
+
+// rows returns how many rows a measurement has: at most as many as a batch of the work, as few as the size of
+// the model asks for, and enough for products to be as fast as they get.
+func (c *calibration) rows(most int) int {
+	perRow := 6 * (2*c.m.BlockWeights()/float64(c.m.Config.NLayers) + float64(c.m.OutputWeights())/2)
+	return max(1, min(most, max(64, int(calibrationFlops/perRow))))
+}
+
+// take returns samples with at least rows rows in all, and one of them.
+func (c *calibration) take(rows int) (many, one []engine.Sample) {
+	for n := 0; n < rows; {
+		s := c.samples[len(many)%len(c.samples)]
+		many, n = append(many, s), n+len(s.IDs)
+	}
+	return many, many[:1]
+}
+
+// measure returns how long f takes, the fastest of as many times as fit into a tenth of a second, at least one.
+func (c *calibration) measure(f func() error) (float64, error) {
+	best, start := math.Inf(1), time.Now()
+	for best == math.Inf(1) || time.Since(start) < 100*time.Millisecond {
+		if err := c.ctx.Err(); err != nil {
+			return 0, err
+		}
+		t := time.Now()
+		if err := f(); err != nil {
+			return 0, err
+		}
+		best = min(best, time.Since(t).Seconds())
+	}
+	return best, nil
+}
+
+// fit measures work on samples by models of one and two blocks and on many rows and few. prepare makes the work
+// of a model.
+func (c *calibration) fit(rows int, prepare func(m *engine.Model) (func(samples []engine.Sample) error, error)) (s speed, err error) {
+	defer runtime.GC()
+	many, few := c.take(c.rows(rows))
+	var t [2][2]float64 // [blocks-1][few, many]
+	blocks := min(2, c.m.Config.NLayers)
+	for k := range blocks {
+		m, err := c.m.First(k + 1)
+		if err != nil {
+			return s, err
+		}
+		work, err := prepare(m)
+		if err != nil {
+			return s, err
+		}
+		for i, samples := range [][]engine.Sample{few, few, many} { // the first time memory is new
+			if t[k][max(0, i-1)], err = c.measure(func() error { return work(samples) }); err != nil {
+				return s, err
+			}
+		}
+	}
+	nFew, nMany := float64(engine.Size(few).Rows), float64(engine.Size(many).Rows)
+	line := func(few, many float64) (row, batch float64) { // a row and a batch, through both points
+		if nMany <= nFew {
+			return many / nMany, 0
+		}
+		row = max(0, (many-few)/(nMany-nFew))
+		return row, max(0, few-row*nFew)
+	}
+	if blocks == 1 {
+		s.block, s.blockBatch = line(t[0][0], t[0][1])
+		return s, nil
+	}
+	s.block, s.blockBatch = line(max(0, t[1][0]-t[0][0]), max(0, t[1][1]-t[0][1]))
+	s.ends, s.endsBatch = line(max(0, 2*t[0][0]-t[1][0]), max(0, 2*t[0][1]-t[1][1]))
+	return s, nil
+}
+
+// training measures steps in a mode.
+func (c *calibration) training(mode modeOptions, t *trainWork) (speed, error) {
+	options := *t.options
+	mode.optimizer(mode.mode, &options)
+	options.Steps, options.Keep, options.Warmup = 1000, 0, 0
+	options.LR = 0 // it is to take as long, not to go anywhere
+	return c.fit(t.largest(mode.mode == "fused").Rows, func(m *engine.Model) (func([]engine.Sample) error, error) {
+		if err := mode.prepare(m, 0); err != nil {
+			return nil, err
+		}
+		tr, err := engine.NewTrainer(m, options)
+		return func(samples []engine.Sample) error {
+			_, err := tr.Step([]engine.Term{engine.MeanNLL("calibration", samples)})
+			return err
+		}, err
+	})
+}
+
+// forward measures losses without gradients.
+func (c *calibration) forward(rows int) (speed, error) {
+	return c.fit(rows, func(m *engine.Model) (func([]engine.Sample) error, error) {
+		return func(samples []engine.Sample) error {
+			_, err := m.NLL(c.ctx, samples, nil)
+			return err
+		}, nil
+	})
+}
+
+// decoding measures one more token of each of some sequences, of which this many have been fed. Rows are
+// the sequences, and there is nothing for a batch.
+func (c *calibration) decoding(sequences, past int) (s speed, err error) {
+	var t [2]float64
+	blocks := min(2, c.m.Config.NLayers)
+	for k := range blocks {
+		m, err := c.m.First(k + 1)
+		if err != nil {
+			return s, err
+		}
+		session := m.NewSession(sequences)
+		feed := func(n int) error {
+			feeds := make([]engine.Feed, sequences)
+			for i := range feeds {
+				ids := c.samples[i%len(c.samples)].IDs
+				feeds[i].Seq = i
+				for len(feeds[i].IDs) < n {
+					feeds[i].IDs = append(feeds[i].IDs, ids[len(feeds[i].IDs)%len(ids)])
+				}
+			}
+			_, err := session.Feed(feeds)
+			return err
+		}
+		if err := feed(max(1, past)); err != nil {
+			return s, err
+		}
+		if t[k], err = c.measure(func() error { return feed(1) }); err != nil {
+			return s, err
+		}
+	}
+	n := float64(sequences)
+	if blocks == 1 {
+		return speed{block: t[0] / n}, nil
+	}
+	return speed{block: max(0, t[1]-t[0]) / n, ends: max(0, 2*t[0]-t[1]) / n}, nil
+}
+
+// attribution returns how long it takes by a plan: the samples of a batch are retained and scored by the first
+// blocks, streamed as the plan says, and the operations of all are counted.
+func (c *calibration) attribution(mode modeOptions, o guard.ScoreOptions, plan *guard.AttributionPlan, dir string) (float64, error) {
+	many, _ := c.take(c.rows(plan.BatchTokens))
+	// A subset makes the groups, whose gradients the forget samples are multiplied with.
+	o.RetainSamples, o.Memory, o.SpillKey, o.ChunkBlocks, o.BatchTokens = 0, 0, "", 0, plan.BatchTokens
+	if plan.Streamed() {
+		o.ChunkBlocks, o.SpillDir = 1, filepath.Join(dir, "guardcpu-calibration")
+		defer os.RemoveAll(o.SpillDir)
+	}
+	var t, flops [2]float64
+	blocks := min(2, c.m.Config.NLayers)
+	for k := range blocks {
+		m, err := c.m.First(k + 1)
+		if err != nil {
+			return 0, err
+		}
+		if err := mode.differentiate(m, 0); err != nil {
+			return 0, err
+		}
+		x, err := guard.PlanAttribution(m, many, many, o)
+		if err != nil {
+			return 0, err
+		}
+		flops[k] = x.Flops()
+		for range 2 { // the first time memory is new
+			t[k], err = c.measure(func() error {
+				_, err := guard.Attribute(c.ctx, m, many, many, o, nil)
+				return err
+			})
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+	if blocks == 1 {
+		return t[0] / flops[0] * plan.Flops(), nil
+	}
+	// What L blocks and the ends would take for the samples of the calibration.
+	l := float64(c.m.Config.NLayers)
+	seconds := t[0] + (l-1)*max(0, t[1]-t[0])
+	work := flops[0] + (l-1)*(flops[1]-flops[0])
+	return seconds / work * plan.Flops(), nil
+}
