@@ -184,6 +184,9 @@ type attributionResult struct {
 	RetainGradNorm    float64  `json:"retain_gradient_norm"`
 	HalfCorrelation   *float64 `json:"half_correlation,omitempty"` // of the scores by two halves of a retain subset
 	Chunks            int      `json:"chunks"`                     // 0: the gradient of the whole model was in memory
+	PlannedMemory     uint64   `json:"planned_memory"`             // bytes at most
+	PeakMemory        uint64   `json:"peak_memory"`                // bytes resident at most; 0: not known
+	Spill             uint64   `json:"spill"`                      // bytes of files at most at once
 	Seconds           float64  `json:"seconds"`
 }
 
@@ -191,7 +194,8 @@ func (w *weighted) result(path string, took time.Duration) attributionResult {
 	s := w.summary
 	r := attributionResult{Scores: path, Samples: len(w.Scores), RetainUsed: w.RetainUsed, EffectiveSize: s.EffectiveSize, LargestMultiplier: s.LargestMultiplier,
 		ScoreMin: s.Min, ScoreMean: s.Mean, ScoreMax: s.Max, ScoreStd: s.Std, WeightedMean: s.WeightedMean, RetainGradNorm: w.GradNorm,
-		HalfCorrelation: w.HalfCorrelation, Chunks: len(w.Plan.Chunks), Seconds: seconds(took)}
+		HalfCorrelation: w.HalfCorrelation, Chunks: len(w.Plan.Chunks),
+		PlannedMemory: w.Plan.Peak, PeakMemory: peakMemory(), Spill: w.Plan.Spill, Seconds: seconds(took)}
 	if !math.IsInf(s.Tau, 0) {
 		r.Tau = &s.Tau
 	}

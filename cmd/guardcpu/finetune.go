@@ -102,13 +102,14 @@ Examples:
 				return err
 			}
 			result := struct {
-				Out     string  `json:"out"`
-				LoRAOut string  `json:"lora_out,omitempty"`
-				Steps   int     `json:"steps"`
-				Loss    float64 `json:"loss"` // of the last step
-				Samples int     `json:"samples"`
-				Seconds float64 `json:"seconds"`
-			}{out, mode.loraOut, last.Steps, last.Loss, len(samples), seconds(time.Since(start))}
+				Out        string  `json:"out"`
+				LoRAOut    string  `json:"lora_out,omitempty"`
+				Steps      int     `json:"steps"`
+				Loss       float64 `json:"loss"` // of the last step
+				Samples    int     `json:"samples"`
+				PeakMemory uint64  `json:"peak_memory"` // bytes resident at most; 0: not known
+				Seconds    float64 `json:"seconds"`
+			}{out, mode.loraOut, last.Steps, last.Loss, len(samples), peakMemory(), seconds(time.Since(start))}
 			if cmd.Bool("json") {
 				return e.json(result)
 			}

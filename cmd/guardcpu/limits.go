@@ -44,6 +44,9 @@ func memoryLimits() limit {
 // usableMemory returns the bytes this process can still take; 0 if nothing is known.
 func usableMemory() uint64 { return memoryLimits().bytes }
 
+// peakMemory returns the most bytes that this process has had resident; 0 if that is not known.
+func peakMemory() uint64 { return fields(os.DirFS("/"), "proc/self/status")["VmHWM:"] << 10 }
+
 // systemMemory reads proc/meminfo; elsewhere than on Linux it knows nothing.
 func systemMemory(root fs.FS) (total, available uint64) {
 	f := fields(root, "proc/meminfo")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"testing"
 	"testing/fstest"
 
@@ -70,4 +71,19 @@ func TestControlGroupLimits(t *testing.T) {
 		assert.Equal(t, c.limit, memoryLimit(root), c.name)
 		assert.Equal(t, c.left, groupMemory(root), c.name)
 	}
+}
+
+// The peak of this process is at least what it holds, where anything is known.
+func TestPeakMemory(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("known on Linux only")
+	}
+	held := make([]byte, 32<<20)
+	for i := range held {
+		held[i] = 1
+	}
+	peak := peakMemory()
+	assert.Greater(t, peak, uint64(len(held)))
+	assert.Less(t, peak, uint64(1)<<40)
+	runtime.KeepAlive(held)
 }

@@ -219,13 +219,14 @@ Examples:
 					terms[t.Name] = t.Mean
 				}
 				return e.json(struct {
-					Out     string             `json:"out"`
-					LoRAOut string             `json:"lora_out,omitempty"`
-					Method  string             `json:"method"`
-					Steps   int                `json:"steps"`
-					Terms   map[string]float64 `json:"terms"` // of the last step, nats a position
-					Seconds float64            `json:"seconds"`
-				}{out, mode.loraOut, o.Loss, last.Steps, terms, seconds(time.Since(start))})
+					Out        string             `json:"out"`
+					LoRAOut    string             `json:"lora_out,omitempty"`
+					Method     string             `json:"method"`
+					Steps      int                `json:"steps"`
+					Terms      map[string]float64 `json:"terms"`       // of the last step, nats a position
+					PeakMemory uint64             `json:"peak_memory"` // bytes resident at most; 0: not known
+					Seconds    float64            `json:"seconds"`
+				}{out, mode.loraOut, o.Loss, last.Steps, terms, peakMemory(), seconds(time.Since(start))})
 			}
 			fmt.Fprintf(e.stdout, "%s: %s, %s", mode.names(out), o.Loss, plural(last.Steps, "step"))
 			for _, t := range last.Terms {
