@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
+	"github.com/guardcpu/guardcpu/engine/quant"
 )
 
 // streamBatches are three batches in two groups, and two that are scored.
@@ -191,4 +193,43 @@ func TestStreamFiles(t *testing.T) {
 
 	_, err = m.Stream(context.Background(), batches, streamOptions(other), nil)
 	assert.ErrorContains(t, err, "engine: spill: mkdir")
+}
+
+// A stream over weights of any type gives what Trace, Accumulate and Dot give on the same batches. The
+// output is tied to the embedding, so that sums of its G have another order.
+func TestStreamOfEveryType(t *testing.T) {
+	eachWeightType(t, func(t *testing.T, typ *quant.Type) {
+		m := openTyped(t, typ)
+		m.DifferentiateAll()
+		batches := streamBatches()
+		o := streamOptions("")
+		o.Key, o.Spill = "", engine.SpillF32
+		got, err := m.Stream(context.Background(), batches, o, nil)
+		require.NoError(t, err)
+
+		groups := []*engine.Grads{engine.NewGrads(m), engine.NewGrads(m)}
+		trace := m.NewTrace()
+		for i, b := range batches {
+			trace.Forward(b.Samples)
+			rows, f := b.Loss(trace)
+			if b.Group != engine.Scored {
+				assert.Equal(t, trace.Backward(rows, f, engine.NewAccumulate(groups[b.Group])), got.Losses[i])
+				continue
+			}
+			dots := engine.Tee{engine.NewDot(groups[0], len(b.Samples)), engine.NewDot(groups[1], len(b.Samples))}
+			assert.Equal(t, trace.Backward(rows, f, dots), got.Losses[i])
+			for k, dot := range dots {
+				for j, want := range dot.(*engine.Dot).Scores {
+					x := got.Scores[i][k][j]
+					require.True(t, math.Abs(x-want) <= 1e-6*groups[k].Norm()*got.Norm, "score %d by group %d: %g, want %g", j, k, x, want)
+				}
+			}
+		}
+		groups[0].Scale(0.75)
+		for _, p := range groups[0].Params() {
+			m.Ctx.K.Axpy(groups[0].Of(p), 0.25, groups[1].Of(p))
+		}
+		want := groups[0].Norm()
+		require.True(t, math.Abs(got.Norm-want) <= 1e-6*want, "norm %g, want %g", got.Norm, want)
+	})
 }

@@ -163,7 +163,10 @@ func planWhole(s *scoring) *AttributionPlan {
 // planStream plans a stream in chunks of that many blocks. With limit, a stage gives back the weights that it has used.
 func planStream(s *scoring, blocks, tokens int, limit bool) *AttributionPlan {
 	m, plan := s.m, s.newPlan(tokens)
-	plan.ChunkBlocks, plan.Chunks = blocks, m.Config.Chunks(blocks)
+	plan.Chunks = m.Config.Chunks(blocks)
+	for _, c := range plan.Chunks {
+		plan.ChunkBlocks = max(plan.ChunkBlocks, c[1]-c[0])
+	}
 	x := m.PlanStream(s.engineBatches(), s.engineOptions(blocks))
 	plan.Buffers = append(plan.Buffers, x.Buffers...)
 	if s.o.SpillDir != "" {

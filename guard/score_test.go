@@ -65,13 +65,17 @@ func TestScoresAreInnerProductsOfExplicitGradients(t *testing.T) {
 	}
 }
 
-// a_i is the slope of l_i along g_r (Richardson's extrapolation over ±e and ±2e with
+// a_i is the slope of l_i along g_r, streamed or not (Richardson's extrapolation over ±e and ±2e with
 // e·‖g_r‖ = 0.01; the noise of the float32 losses, 1e-6/0.02, is 5e-5 of ‖g_r‖·1).
 func TestScoresAreSlopesAlongTheRetainGradient(t *testing.T) {
 	d := data(7, 9)
 	for _, arch := range archs {
 		m := open(t, arch, 2)
-		a := attribute(t, m, d.Retain, d.Forget, DefaultScoreOptions())
+		o := DefaultScoreOptions()
+		whole := attribute(t, m, d.Retain, d.Forget, o)
+		o.ChunkBlocks, o.Spill = 1, engine.SpillF32
+		streamed := attribute(t, m, d.Retain, d.Forget, o)
+		require.True(t, streamed.Plan.Streamed())
 		gr, gi := explicit(m, d.Retain, d.Forget, TokenMean)
 		at, e := theta(m), 0.01/norm(gr)
 		at2 := func(step float64) []float64 {
@@ -84,9 +88,11 @@ func TestScoresAreSlopesAlongTheRetainGradient(t *testing.T) {
 		}
 		p1, n1, p2, n2 := at2(e), at2(-e), at2(2*e), at2(-2*e)
 		move(m, at, 0, gr)
-		for i := range a.Scores {
+		for i := range whole.Scores {
 			slope := (8*(p1[i]-n1[i]) - (p2[i] - n2[i])) / (12 * e)
-			near(t, slope, a.Scores[i], 3e-4*norm(gr)*(norm(gi[i])+0.1), fmt.Sprintf("%s: score %d", arch, i))
+			for _, a := range []*Attribution{whole, streamed} {
+				near(t, slope, a.Scores[i], 3e-4*norm(gr)*(norm(gi[i])+0.1), fmt.Sprintf("%s: score %d", arch, i))
+			}
 		}
 	}
 }
