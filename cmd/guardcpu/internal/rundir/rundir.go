@@ -1,32 +1,42 @@
 package rundir
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
 // Names of the files of a run directory.
 const (
-	Config   = "config.yaml"
-	Manifest = "manifest.json"
-	Progress = "progress.jsonl"
-	Scores   = "scores.jsonl"
-	Metrics  = "metrics.json"
-	Report   = "report.html"
-	Model    = "model.gguf"
-	Logs     = "logs" // TOFU's log files, a directory a model
+	Config      = "config.yaml"
+	Manifest    = "manifest.json"
+	Progress    = "progress.jsonl"
+	Scores      = "scores.jsonl"
+	Metrics     = "metrics.json"
+	Report      = "report.html"
+	Model       = "model.gguf"
+	Logs        = "logs"        // TOFU's log files, a directory a model
+	Checkpoints = "checkpoints" // what a run that was stopped goes on from
+	lockFile    = "lock"        // while a process works in the directory
 )
 
-// Dir is the directory of one run.
+// early are the files a run makes before its first checkpoint, without which it has not begun.
+var early = []string{lockFile, Progress, Config, Manifest, Checkpoints}
+
+// all are the files of a run.
+var all = append([]string{Scores, Metrics, Report, Model, Logs}, early...)
+
+// Dir is the directory of one run, locked by this process.
 type Dir struct {
 	Path    string
+	lock    *os.File
 	journal *os.File
-	start   time.Time
+	start   time.Time // when the run would have begun if it had not been stopped
 }
 
 // New makes a run directory under parent named after the minute: 2026-11-23-1503,
@@ -41,27 +51,105 @@ func New(parent string, now time.Time) (*Dir, error) {
 		if n > 1 {
 			path = fmt.Sprintf("%s-%d", path, n)
 		}
-		d, err := Make(path, now)
+		d, err := Make(path)
 		if !errors.Is(err, fs.ErrExist) {
 			return d, err
 		}
 	}
 }
 
-// Make makes the run directory path, which must not exist: Mkdir decides between two
-// processes that want the same one.
-func Make(path string, now time.Time) (*Dir, error) {
+// Make makes the run directory path, which must not exist.
+func Make(path string) (*Dir, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(path, Progress), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
+	return Open(path)
+}
+
+// Open takes the run directory path for this process: no other can have it until Close, or until the
+// process is gone, however it ends. Temporary files that a killed process left are removed. If
+// another process has it, the error is a *LockedError.
+func Open(path string) (d *Dir, err error) {
+	d = &Dir{Path: path}
+	if d.lock, err = lock(d.File(lockFile)); err != nil {
 		return nil, err
 	}
-	return &Dir{Path: path, journal: f, start: now}, nil
+	if err = d.sweep(); err == nil {
+		err = d.openJournal()
+	}
+	if err != nil {
+		d.lock.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Runs returns the directories under parent that may be of runs, the newest first.
+func Runs(parent string) ([]string, error) {
+	entries, err := os.ReadDir(parent)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			paths = append(paths, filepath.Join(parent, e.Name()))
+		}
+	}
+	began := func(path string) time.Time {
+		info, err := os.Stat(filepath.Join(path, Config)) // written once, when the run begins
+		if err != nil {
+			return time.Time{}
+		}
+		return info.ModTime()
+	}
+	slices.SortStableFunc(paths, func(a, b string) int { return began(b).Compare(began(a)) })
+	return paths, nil
+}
+
+// Early says whether the directory path, which exists, holds nothing but what a run makes before it has
+// begun: a run may begin there.
+func Early(path string) (bool, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if !slices.Contains(early, e.Name()) && !temporary(e.Name()) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Clear removes everything of an earlier run, so that one can begin anew.
+func (d *Dir) Clear() error {
+	for _, name := range all {
+		if name == lockFile || name == Progress { // both are open
+			continue
+		}
+		if err := os.RemoveAll(d.File(name)); err != nil {
+			return err
+		}
+	}
+	d.start = time.Now()
+	return d.journal.Truncate(0)
+}
+
+// temporary says whether a file is one that atomicfile had not given its name yet.
+func temporary(name string) bool { return strings.HasPrefix(name, ".") }
+
+// sweep removes temporary files.
+func (d *Dir) sweep() error {
+	return filepath.WalkDir(d.Path, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || !temporary(e.Name()) {
+			return err
+		}
+		return os.Remove(path)
+	})
 }
 
 // File returns the path of a file in the directory.
@@ -69,34 +157,20 @@ func (d *Dir) File(elem ...string) string {
 	return filepath.Join(append([]string{d.Path}, elem...)...)
 }
 
-// Event appends one line to the journal: the seconds since the start, the name of
-// the event, and the fields, in this order. Fields of a value that JSON cannot hold
-// (NaN, infinities) are written as text.
-func (d *Dir) Event(name string, fields ...Field) error {
-	line := []byte(fmt.Sprintf(`{"t":%.3f,"event":%q`, time.Since(d.start).Seconds(), name))
-	for _, f := range fields {
-		v, err := json.Marshal(f.Value)
-		if err != nil {
-			if v, err = json.Marshal(fmt.Sprint(f.Value)); err != nil {
-				return err
-			}
+// Elapsed returns the time that has been worked in the directory, by a clock that nobody sets.
+func (d *Dir) Elapsed() time.Duration { return time.Since(d.start) }
+
+// Finish removes what only an unfinished run needs; with keep, not the checkpoints.
+func (d *Dir) Finish(keep bool) error {
+	if !keep {
+		if err := os.RemoveAll(d.File(Checkpoints)); err != nil {
+			return err
 		}
-		line = append(line, ',')
-		line = append(line, fmt.Sprintf("%q:", f.Name)...)
-		line = append(line, v...)
 	}
-	line = append(line, "}\n"...)
-	_, err := d.journal.Write(line)
-	return err
+	return os.Remove(d.File(lockFile))
 }
 
-// Field is one named value of an event.
-type Field struct {
-	Name  string
-	Value any
-}
-
-// Close ends the journal, synced.
+// Close lets go of the directory. The journal is synced.
 func (d *Dir) Close() error {
-	return errors.Join(d.journal.Sync(), d.journal.Close())
+	return errors.Join(d.journal.Sync(), d.journal.Close(), d.lock.Close())
 }
