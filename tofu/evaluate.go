@@ -37,6 +37,11 @@ type EvalOptions struct {
 	// Together, if not 0, is how many of a batch are in memory at once: the texts are the same but for rounding.
 	Together  int
 	IgnoreEOS bool // generate on to the maximum length; see Evaluate
+	// Have holds sets that were measured before, of the same model and with the same options: they are
+	// taken as they are. It may be nil.
+	Have *Logs
+	// Each, if not nil, is called when a set has been measured, which is in the logs then.
+	Each func(l *Logs, s Set) error
 }
 
 // model is what evaluation needs of *engine.Model.
@@ -94,6 +99,13 @@ func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions
 		if len(e.items) == 0 {
 			continue
 		}
+		if o.Have != nil {
+			if rows := *o.Have.Rows(evalSets[i].Set); len(rows) == len(e.items) {
+				*l.Rows(evalSets[i].Set) = rows
+				part(len(e.samples) + len(e.prompts))
+				continue
+			}
+		}
 		losses, err := m.NLL(ctx, e.samples, part(len(e.samples)))
 		if err != nil {
 			return nil, fmt.Errorf("tofu: %s: %w", evalSets[i].Set, err)
@@ -112,6 +124,11 @@ func evaluate(ctx context.Context, m model, tok Tokenizer, s Sets, o EvalOptions
 			}
 		}
 		*l.Rows(evalSets[i].Set) = e.rows
+		if o.Each != nil {
+			if err := o.Each(l, evalSets[i].Set); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return l, nil
 }

@@ -181,6 +181,28 @@ func (o *object) close() json.RawMessage {
 	return o.Bytes()
 }
 
+// LogFile returns the name of the log file of a set.
+func LogFile(set Set) string {
+	for _, s := range evalSets {
+		if s.Set == set {
+			return s.File
+		}
+	}
+	panic(fmt.Sprintf("tofu: there is no set %q", set))
+}
+
+// WriteSet writes the log of one set into a directory, which it makes if need be, as Write does.
+func (l *Logs) WriteSet(dir string, set Set) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("tofu: %w", err)
+	}
+	log, err := encodeSet(set, *l.Rows(set))
+	if err != nil {
+		return fmt.Errorf("tofu: %s: %w", LogFile(set), err)
+	}
+	return writeJSON(filepath.Join(dir, LogFile(set)), log)
+}
+
 // Write writes the logs into a directory, which it makes if need be: a file for
 // each set that was evaluated and eval_log_aggregated.json with all of them, in the
 // layout of the TOFU repository. Each file is replaced atomically (but on Windows); the

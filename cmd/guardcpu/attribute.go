@@ -85,6 +85,15 @@ type weighted struct {
 
 // attribute scores and weighs the forget samples.
 func (e *env) attribute(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o scoreOptions) (*weighted, error) {
+	a, err := e.scores(ctx, m, retain, forget, o)
+	if err != nil {
+		return nil, err
+	}
+	return o.weigh(a)
+}
+
+// scores scores the forget samples.
+func (e *env) scores(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o scoreOptions) (*guard.Attribution, error) {
 	task := e.bars.Start("attribute")
 	o.Note = func(text string) { e.bars.Printf("%s.", text) }
 	a, err := guard.Attribute(ctx, m, retain, forget, o.ScoreOptions, task.Set)
@@ -92,6 +101,11 @@ func (e *env) attribute(ctx context.Context, m *engine.Model, retain, forget []e
 		return nil, attributionError(ctx, err, o)
 	}
 	task.Done()
+	return a, nil
+}
+
+// weigh makes weights of scores.
+func (o *scoreOptions) weigh(a *guard.Attribution) (*weighted, error) {
 	tau, err := o.tau.Resolve(a.Scores)
 	if err != nil {
 		return nil, trainError(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/urfave/cli/v3"
+
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 )
 
 // commonFlags are the options every command has.
@@ -21,7 +24,7 @@ func commonFlags() []cli.Flag {
 
 // notInConfig are the options that say where one invocation writes or how it
 // talks; they neither belong into a configuration nor are written into one.
-var notInConfig = []string{"config", "help", "force", "json"}
+var notInConfig = []string{"config", "help", "force", "json", "resume", "restart", "allow-other-kernels"}
 
 // flagNames returns the names a configuration of cmd may hold, in the order of --help.
 func flagNames(cmd *cli.Command) []string {
@@ -38,6 +41,15 @@ func flagNames(cmd *cli.Command) []string {
 // The file is one YAML mapping from option names to scalars or lists of scalars.
 func applyConfig(cmd *cli.Command) error {
 	path := cmd.String("config")
+	if dir := cmd.String("resume"); dir != "" { // of run
+		if path != "" || cmd.IsSet("run-dir") {
+			return usageError("--resume takes directory and options from its argument; use it without --config and --run-dir")
+		}
+		path = filepath.Join(dir, rundir.Config)
+		if err := cmd.Set("run-dir", dir); err != nil {
+			return err
+		}
+	}
 	if path == "" {
 		return nil
 	}

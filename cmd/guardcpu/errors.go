@@ -14,15 +14,17 @@ import (
 
 // Exit statuses. 2 is never used: it is what a Go panic ends with.
 const (
-	exitOK       = 0
-	exitIO       = 5  // a file could not be read or written, or the disk is full
-	exitDiverged = 7  // the loss or a gradient is not finite any more
-	exitOutput   = 12 // the output exists, or is one of the inputs
-	exitUsage    = 64 // the command line or the configuration is wrong
-	exitModel    = 65 // the model file is wrong
-	exitData     = 66 // a data file is wrong
-	exitInternal = 70 // a bug of guardcpu
-	exitStopped  = 75 // stopped by a signal
+	exitOK         = 0
+	exitIO         = 5  // a file could not be read or written, or the disk is full
+	exitDiverged   = 7  // the loss or a gradient is not finite any more
+	exitCheckpoint = 8  // no usable checkpoint
+	exitLocked     = 11 // another process works in the run directory
+	exitOutput     = 12 // the output exists, or is one of the inputs
+	exitUsage      = 64 // the command line or the configuration is wrong
+	exitModel      = 65 // the model file is wrong
+	exitData       = 66 // a data file is wrong
+	exitInternal   = 70 // a bug of guardcpu
+	exitStopped    = 75 // stopped by a signal; a run can be gone on with
 )
 
 // errStopped is the cause of a context that a signal has cancelled.

@@ -94,7 +94,7 @@ Examples:
 			}
 			written.Set = provenance("finetune", seed)
 			start := time.Now()
-			last, err := e.finetune(ctx, m, samples, options, "fine-tune", nil)
+			last, err := e.finetune(ctx, m, samples, options, "fine-tune", engine.FinetuneHooks{})
 			if err != nil {
 				return err
 			}
@@ -127,18 +127,20 @@ func noArguments(cmd *cli.Command) error {
 	return nil
 }
 
-// finetune trains m with progress, and returns the last step. onStep may be nil.
-func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sample, o engine.FinetuneOptions, name string, onStep func(engine.FinetuneStep)) (last engine.FinetuneStep, err error) {
+// finetune trains m with progress, and returns the last step. The hooks may be empty.
+func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sample, o engine.FinetuneOptions, name string, h engine.FinetuneHooks) (last engine.FinetuneStep, err error) {
 	task := e.bars.Start(name)
-	err = engine.Finetune(ctx, m, samples, o, engine.FinetuneHooks{Step: func(s engine.FinetuneStep) error {
+	step := h.Step
+	h.Step = func(s engine.FinetuneStep) error {
 		last = s
 		task.Note("loss %.3f", s.Loss)
 		task.Set(s.Step, s.Steps)
-		if onStep != nil {
-			onStep(s)
+		if step != nil {
+			return step(s)
 		}
 		return nil
-	}})
+	}
+	err = engine.Finetune(ctx, m, samples, o, h)
 	if err != nil {
 		return last, trainError(err)
 	}

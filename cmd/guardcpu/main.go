@@ -147,8 +147,8 @@ Examples:
   guardcpu inspect m.gguf             what is in a model file
   guardcpu COMMAND --help             options and examples of one command
 
-Exit status: 0 done, 5 input/output, 7 diverged, 12 output exists or is an input, 64 usage,
-65 bad model, 66 bad data, 70 internal error, 75 stopped.`,
+Exit status: 0 done, 5 input/output, 7 diverged, 8 no usable checkpoint, 11 run directory in use,
+12 output exists or is an input, 64 usage, 65 bad model, 66 bad data, 70 internal error, 75 stopped.`,
 		Reader:                e.stdin,
 		Writer:                e.stdout,
 		ErrWriter:             e.stderr,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
@@ -21,19 +22,22 @@ import (
 
 // manifest is manifest.json: what went in, what made it, what came out.
 type manifest struct {
-	Complete bool      `json:"complete"` // false: the run has not ended, or not well
-	Step     string    `json:"step,omitempty"`
-	Started  time.Time `json:"started"`
-	Finished time.Time `json:"finished,omitzero"`
-	Command  []string  `json:"command"`
-	Seeds    []uint64  `json:"seeds"`
-	Threads  int       `json:"threads"`
-	Kernels  string    `json:"kernels"`
-	Compute  string    `json:"compute"` // of products with weights: f32 or bf16
-	Int8     bool      `json:"int8"`    // text is generated with activations of 8 bits where weights are quantised
-	CPU      string    `json:"cpu"`
-	Build    buildInfo `json:"build"`
-	Inputs   []input   `json:"inputs"`
+	Complete bool         `json:"complete"` // false: the run has not ended, or not well
+	Step     string       `json:"step,omitempty"`
+	Started  time.Time    `json:"started"`
+	Finished time.Time    `json:"finished,omitzero"`
+	Command  []string     `json:"command"`
+	Resumed  []resumption `json:"resumed,omitempty"` // each time the run was gone on with
+	Failed   string       `json:"failed,omitempty"`  // why it has not ended
+	Options  []option     `json:"options"`           // that make it this run
+	Seeds    []uint64     `json:"seeds"`
+	Threads  int          `json:"threads"`
+	Kernels  string       `json:"kernels"`
+	Compute  string       `json:"compute"` // of products with weights: f32 or bf16
+	Int8     bool         `json:"int8"`    // text is generated with activations of 8 bits where weights are quantised
+	CPU      string       `json:"cpu"`
+	Build    buildInfo    `json:"build"`
+	Inputs   []input      `json:"inputs"`
 
 	// What was made of the rows of the forget and the retain set.
 	Rows    []*tofu.LoadReport       `json:"rows,omitempty"` // as read
@@ -113,24 +117,32 @@ func demoInputs(model *gguf.File) ([]input, error) {
 func (r *run) newManifest(ctx context.Context) (*manifest, error) {
 	m := &manifest{
 		Started: r.start.UTC(), Command: r.e.args, Seeds: r.o.seedsOf(), Threads: r.m.Ctx.Par.Workers(), Kernels: r.m.Ctx.K.Name, Compute: r.m.Ctx.Compute.On(r.m.Ctx.K).String(), Int8: r.m.Int8(),
-		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs,
+		CPU: cpuid.CPU.BrandName, Build: readBuild(), Inputs: r.inputs, Options: r.options, Resumed: r.record.Resumed,
 		Rows: r.sets.reports, Samples: map[string]*tofu.Encoded{"forget": r.encoded[0], "retain": r.encoded[1]}, Dropped: r.sets.dropped,
 	}
 	if m.CPU == "" {
 		m.CPU = runtime.GOARCH
 	}
 	if exe, err := os.Executable(); err == nil {
-		m.Inputs = append(m.Inputs, fileInput("program", exe))
+		m.Inputs = append(slices.Clone(m.Inputs), fileInput(programRole, exe))
 	}
-	task := r.e.bars.Start("hash inputs")
-	for i := range m.Inputs {
-		if err := m.Inputs[i].hashFile(ctx); err != nil {
-			return nil, err
+	return m, r.e.hash(ctx, m.Inputs)
+}
+
+// programRole is the role of the binary among the inputs.
+const programRole = "program"
+
+// hash completes inputs, with progress.
+func (e *env) hash(ctx context.Context, inputs []input) error {
+	task := e.bars.Start("hash inputs")
+	for i := range inputs {
+		if err := inputs[i].hashFile(ctx); err != nil {
+			return err
 		}
-		task.Set(i+1, len(m.Inputs))
+		task.Set(i+1, len(inputs))
 	}
 	task.Done()
-	return m, nil
+	return nil
 }
 
 // addOutput hashes a file, or a model in several, that has been written.

@@ -46,7 +46,8 @@ type computing struct {
 	threads int
 	compute string
 	memory  budget
-	lora    string // file of an adapter, or empty
+	kernels *simd.Kernels // nil: those that suit the CPU
+	lora    string        // file of an adapter, or empty
 }
 
 // computeFlag is --compute. Scores, losses and metrics are computed in float32 unless
@@ -138,9 +139,11 @@ func loadModel(f *gguf.File, how computing) (*engine.Model, error) {
 
 // loadIDsModel opens the model of a file for a use that needs no vocabulary.
 func loadIDsModel(f *gguf.File, how computing) (*engine.Model, error) {
-	k, err := selectKernels()
-	if err != nil {
-		return nil, err
+	k, err := how.kernels, error(nil)
+	if k == nil {
+		if k, err = selectKernels(); err != nil {
+			return nil, err
+		}
 	}
 	compute, err := nn.ParseCompute(how.compute)
 	if err != nil {
@@ -166,19 +169,26 @@ type subject struct {
 }
 
 // openSubject opens the model in a file.
-func openSubject(path string, how computing, o *dataOptions) (x *subject, err error) {
-	x = &subject{}
-	if x.file, err = openGGUF(path); err != nil {
-		return nil, err
-	}
-	if x.m, err = loadModel(x.file, how); err == nil {
-		x.enc, err = o.encoder(x.m)
-	}
+func openSubject(path string, how computing, o *dataOptions) (*subject, error) {
+	f, err := openGGUF(path)
 	if err != nil {
-		x.close()
 		return nil, err
 	}
-	return x, nil
+	x, err := newSubject(f, how, o)
+	if err != nil {
+		f.Close()
+	}
+	return x, err
+}
+
+// newSubject loads the model of a file, which stays the caller's to close after an error.
+func newSubject(f *gguf.File, how computing, o *dataOptions) (x *subject, err error) {
+	x = &subject{file: f}
+	if x.m, err = loadModel(f, how); err != nil {
+		return nil, err
+	}
+	x.enc, err = o.encoder(x.m)
+	return x, err
 }
 
 func (x *subject) close() { x.file.Close() }

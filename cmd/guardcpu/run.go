@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/checkpoint"
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/cmd/internal/demo"
 	"github.com/guardcpu/guardcpu/engine"
@@ -33,6 +34,9 @@ type runOptions struct {
 	tuning                 string
 	known                  float64
 
+	every                       cadence // of checkpoints
+	keep, restart, otherKernels bool
+
 	data     dataOptions
 	mode     modeOptions
 	finetune finetuneOptions
@@ -47,8 +51,17 @@ func runCommand(e *env) *cli.Command {
 	flags := []cli.Flag{
 		modelFlag(&o.model),
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "GGUF `FILE` to write the unlearned model to; it is in the run directory in any case", Destination: &o.out, TakesFile: true},
-		&cli.StringFlag{Name: "run-dir", Usage: "`DIR` of this run; it must not exist", Destination: &o.dir, TakesFile: true},
-		&cli.StringFlag{Name: "runs", Usage: "without --run-dir: `DIR` in which a directory is made, named after the time", Value: "runs", Destination: &o.runs, TakesFile: true},
+		&cli.StringFlag{Name: "run-dir", Usage: "`DIR` of this run; if it holds the same run, unfinished, that goes on", Destination: &o.dir, TakesFile: true},
+		&cli.StringFlag{Name: "runs", Usage: "without --run-dir: `DIR` in which a directory is made, named after the time, or the newest unfinished one of the same run goes on", Value: "runs", Destination: &o.runs, TakesFile: true},
+		&cli.StringFlag{Name: "resume", Usage: "go on with the unfinished run in `DIR`, with its options", TakesFile: true, Category: "resuming"},
+		&cli.BoolFlag{Name: "restart", Usage: "begin anew: what an earlier run left in --run-dir is removed", Destination: &o.restart, Category: "resuming"},
+		&cli.StringFlag{Name: "checkpoint-every", Usage: "write a checkpoint of a training every `N` steps, or at most as often as a time such as 5m", Value: "1m", Category: "resuming",
+			Validator: func(s string) (err error) {
+				o.every, err = parseCadence(s)
+				return err
+			}},
+		&cli.BoolFlag{Name: "keep-checkpoints", Usage: "leave the checkpoints, which hold old weights, when the run is complete", Destination: &o.keep, Category: "resuming"},
+		&cli.BoolFlag{Name: "allow-other-kernels", Usage: "go on with other kernels than the run began with: its bits are then those of no other run", Destination: &o.otherKernels, Category: "resuming"},
 		forceFlag(&o.force),
 		seedFlag(&o.seed, 42),
 		&cli.IntFlag{Name: "seeds", Usage: "unlearn `N` times, with seed, seed+1, …; the model of the first is written", Value: 1, Destination: &o.seeds, Validator: atLeast(1)},
@@ -91,6 +104,10 @@ saw the forget set (--gold). The run directory holds model.gguf (GUARD, first se
 report.html, metrics.json, scores.jsonl, TOFU's logs, manifest.json with all hashes,
 progress.jsonl and config.yaml, with which the run can be done again.
 
+A run that was stopped by anything at any time goes on with the same command, or --resume DIR,
+and ends with the very bytes it would have had. A signal makes it write a checkpoint and end with status 75.
+Checkpoints are removed when the run is complete.
+
 Texts of the data are in logs/, as TOFU's files have them, and nowhere else unless
 --report-texts is given; only the owner can open the directory.
 
@@ -99,6 +116,7 @@ Examples:
   guardcpu run --model base.gguf --forget forget.jsonl --retain retain.jsonl --gold train --out unlearned.gguf
   guardcpu run --model tuned.gguf --no-finetune --forget f.jsonl --retain r.jsonl --method km --seeds 3
   guardcpu run --config runs/2026-11-23-1503/config.yaml
+  guardcpu run --resume runs/2026-11-23-1503
   guardcpu run --model base.gguf --data full.jsonl --split forget10 --forget-eval forget10_perturbed.jsonl \
       --retain-eval retain_perturbed.jsonl --real-authors real_authors.jsonl --world-facts world_facts.jsonl --gold train`,
 		Flags: flags,
@@ -108,6 +126,10 @@ Examples:
 			}
 			o.memory.take()
 			r, err := newRun(ctx, e, cmd, o)
+			var done *completeError
+			if errors.As(err, &done) {
+				return done.tell(e, cmd, o.keep)
+			}
 			if err != nil {
 				return err
 			}
@@ -151,12 +173,21 @@ type run struct {
 
 	start    time.Time
 	file     *gguf.File
-	gold     *subject // nil: none, or to be trained
+	gold     *subject   // nil: none, or to be trained
+	goldFile *gguf.File // of gold
 	m        *engine.Model
 	written  engine.ExportOptions
 	enc      *encoder
-	dir      *rundir.Dir
+	dir      *rundir.Dir // nil until a new run begins
 	manifest *manifest
+
+	options     []option // that make it this run
+	config      []byte   // of config.yaml
+	record      *record  // nil until a new run begins
+	checkpoints *checkpoint.Store
+	saved       saved
+	at          *training // whose end the model is at; nil: another state
+	pristine    bool      // the model is as its file holds it
 
 	sets      *sets
 	eval      tofu.Sets
@@ -181,7 +212,7 @@ type run struct {
 type path struct {
 	key    string
 	seed   uint64
-	points [][2]float64 // mean probability of forget and retain answers, from epoch 0
+	points []point // from epoch 0
 }
 
 // newRun opens and checks everything, so that what cannot work is said before work starts.
@@ -225,6 +256,22 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	if err != nil {
 		return r, err
 	}
+	if o.gold != "" && o.gold != "train" {
+		if r.goldFile, err = openGGUF(o.gold); err != nil {
+			return r, err
+		}
+		r.inputs = append(r.inputs, fileInput("gold", r.goldFile.Paths()...))
+	}
+	if err := e.hash(ctx, r.inputs); err != nil {
+		return r, err
+	}
+	r.options = identityOptions(cmd)
+	if r.config, err = configYAML(cmd, "run-dir", "runs", "out", "lora-out", "no-finetune"); err != nil { // before auto becomes a mode
+		return r, err
+	}
+	if err := r.locate(); err != nil {
+		return r, err
+	}
 	if err := r.checkOutputs(); err != nil {
 		return r, err
 	}
@@ -234,20 +281,24 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	if err := r.encode(); err != nil {
 		return r, err
 	}
-	if o.gold != "" && o.gold != "train" {
-		if r.gold, err = openSubject(o.gold, o.computing, &o.data); err != nil {
+	if r.goldFile != nil {
+		if r.gold, err = newSubject(r.goldFile, o.computing, &o.data); err != nil {
 			return r, err
 		}
 		if err := e.checkWeights(ctx, r.gold.m); err != nil {
 			return r, err
 		}
-		r.inputs = append(r.inputs, fileInput("gold", r.gold.file.Paths()...))
 	}
+	o.unlearn.ReferenceFile = referenceFile
 	work, evaluated, err := r.work()
 	if err != nil {
 		return r, err
 	}
 	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, work, evaluated); err != nil {
+		return r, err
+	}
+	r.pristine = true
+	if err := r.checkSpace(); err != nil {
 		return r, err
 	}
 	r.written, err = o.mode.writes(r.m, rundir.Model, o.split)
@@ -327,8 +378,12 @@ func (r *run) checkOutputs() error {
 	if o.gold != "" && o.gold != "train" {
 		inputs = append(inputs, o.gold)
 	}
-	if err := o.mode.checkOutputs(o.out, o.force, o.split, r.file, inputs...); err != nil {
+	ours := r.record != nil && r.record.Writing // what is there may be of this run
+	if err := o.mode.checkOutputs(o.out, o.force || ours, o.split, r.file, inputs...); err != nil {
 		return err
+	}
+	if r.dir != nil {
+		return outputStatus(rundir.CheckWritable(r.dir.Path), "")
 	}
 	dir := o.runs
 	if o.dir != "" {
@@ -336,10 +391,9 @@ func (r *run) checkOutputs() error {
 		if err := rundir.CheckNewDir(dir); err != nil {
 			return outputStatus(err, "give another directory")
 		}
-	} else if err := rundir.CheckDir(dir); err != nil {
-		return outputStatus(err, "use --run-dir or --runs for another place")
+		return nil
 	}
-	return checkSpace(dir, r.file)
+	return outputStatus(rundir.CheckDir(dir), "use --run-dir or --runs for another place")
 }
 
 // encode turns the rows into samples.
@@ -381,8 +435,8 @@ func (r *run) close() {
 	if r.file != nil {
 		r.file.Close()
 	}
-	if r.gold != nil {
-		r.gold.close()
+	if r.goldFile != nil {
+		r.goldFile.Close()
 	}
 	if r.dir != nil {
 		r.dir.Close()
@@ -403,16 +457,22 @@ func (r *run) failed(ctx context.Context, err error) error {
 		names = append(names, f.Name())
 	}
 	r.event("failed", rundir.Field{Name: "error", Value: oneLine(err.Error())})
+	if r.manifest != nil && !r.manifest.Complete {
+		r.manifest.Failed = oneLine(err.Error())
+		_ = r.writeManifest() // the error that there is says more
+	}
 	has := fmt.Sprintf("%s holds %s", r.dir.Path, strings.Join(names, ", "))
 	if isStopped(err) && ctx.Err() != nil {
-		return &statusError{status: exitStopped, err: fmt.Errorf("%w in %s: %s, all of them whole", errStopped, r.step(), has),
-			remedy: fmt.Sprintf("guardcpu run --config %s does it again", r.dir.File(rundir.Config))}
+		return &statusError{status: exitStopped, err: fmt.Errorf("%s: %s", r.dir.Path, r.stoppedAt()), remedy: ""}
 	}
 	var s *statusError
 	status, remedy := exitIO, ""
 	switch {
 	case isDiverged(err):
 		status = exitDiverged
+		if r.saved.step > 0 {
+			remedy = r.safe()
+		}
 	case errors.As(err, &s):
 		status, remedy = s.status, s.remedy
 		err = s.err

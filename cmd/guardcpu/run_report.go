@@ -290,9 +290,9 @@ func (r *run) plots() []report.Plot {
 				if e == len(mean) {
 					mean = append(mean, [2]float64{})
 				}
-				mean[e][0] += q[0]
-				mean[e][1] += q[1]
-				line.Points = append(line.Points, report.Point{X: q[0], Y: q[1], Text: fmt.Sprintf("%s, seed %d, epoch %d: forget %.3f, retain %.3f", modelLabel(key, ""), p.seed, e, q[0], q[1])})
+				mean[e][0] += q.Forget
+				mean[e][1] += q.Retain
+				line.Points = append(line.Points, report.Point{X: q.Forget, Y: q.Retain, Text: fmt.Sprintf("%s, seed %d, epoch %d: forget %.3f, retain %.3f", modelLabel(key, ""), p.seed, e, q.Forget, q.Retain)})
 			}
 			if r.o.seeds > 1 {
 				trade.Series = append(trade.Series, line)

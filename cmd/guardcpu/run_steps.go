@@ -3,9 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,41 +21,39 @@ import (
 	"github.com/guardcpu/guardcpu/tofu"
 )
 
-// do works through the steps. Every file it leaves is whole.
+// do works through the steps. Every file it leaves is whole, and a step that was done before the run
+// was stopped is not done again.
 func (r *run) do(ctx context.Context) (err error) {
-	if err := r.makeDir(ctx); err != nil {
+	if err := r.enter(ctx); err != nil {
 		return err
 	}
 	for _, line := range r.goal() {
 		fmt.Fprintln(r.e.stderr, line)
 	}
 	fmt.Fprintln(r.e.stderr)
-	var base *engine.Snapshot // the given model, if a retrained one is to start from it
-	if r.o.gold == "train" {
-		base = r.m.Snapshot()
-	}
-	if err := r.finetune(ctx); err != nil {
+	tuned, err := r.finetune(ctx)
+	if err != nil {
 		return err
 	}
-	tuned := r.m.Snapshot()
-	if err := r.before(ctx); err != nil {
+	if err := r.before(ctx, tuned); err != nil {
 		return err
 	}
-	if err := r.goldModel(ctx, base); err != nil {
+	if err := r.goldModel(ctx); err != nil {
 		return err
 	}
-	base = nil
-	r.m.Restore(tuned)
-	if err := r.score(ctx); err != nil {
+	if err := r.score(ctx, tuned); err != nil {
 		return err
 	}
-	var chosen *engine.Snapshot
+	var chosen *training
 	for i, seed := range r.o.seedsOf() {
 		var s seedMetrics
 		s.Seed = seed
 		for k, key := range []string{"baseline", "guard"} {
-			r.m.Restore(tuned)
-			m, logs, err := r.unlearnAndEvaluate(ctx, key, seed)
+			t := r.unlearning(key, seed, tuned)
+			if i == 0 && key == "guard" {
+				chosen = t
+			}
+			m, logs, err := r.unlearnAndEvaluate(ctx, t, key, seed)
 			if err != nil {
 				return err
 			}
@@ -67,38 +69,50 @@ func (r *run) do(ctx context.Context) (err error) {
 			if i == 0 {
 				r.metrics.set(key, m)
 				r.first[k] = logs
-				if key == "guard" {
-					chosen = r.m.Snapshot()
-				}
+			}
+			if t != chosen {
+				r.discard(t)
 			}
 		}
 		r.metrics.Seeds = append(r.metrics.Seeds, s)
 	}
-	r.m.Restore(chosen)
-	return r.finish(ctx)
+	return r.finish(ctx, chosen)
 }
 
-// makeDir makes the run directory and writes into it what the run will do.
-func (r *run) makeDir(ctx context.Context) (err error) {
-	if r.o.dir != "" {
-		r.dir, err = rundir.Make(r.o.dir, r.start)
+// enter makes the run directory and writes into it what the run will do, or says what was done there.
+func (r *run) enter(ctx context.Context) (err error) {
+	resumed := r.record != nil
+	if r.dir == nil {
+		if r.o.dir != "" {
+			r.dir, err = rundir.Make(r.o.dir)
+		} else {
+			r.dir, err = rundir.New(r.o.runs, r.start)
+		}
+		if err != nil {
+			return dirError(err)
+		}
+	}
+	r.checkpoints = r.store(r.dir.Path)
+	r.checkpoints.Kernels, r.checkpoints.Compute = r.m.Ctx.K.Name, r.m.Ctx.Compute.On(r.m.Ctx.K).String()
+	if resumed {
+		r.record.Resumed = append(r.record.Resumed, resumption{At: time.Now().UTC(), Seconds: seconds(r.dir.Elapsed()), Done: len(r.record.Done),
+			Version: r.checkpoints.Version, Kernels: r.checkpoints.Kernels, Threads: r.m.Ctx.Par.Workers()})
+		r.e.bars.Printf("Resuming %s: %s done, %s worked", r.dir.Path, plural(len(r.record.Done), "step"), durationText(r.dir.Elapsed()))
+		err = r.saveRecord()
 	} else {
-		r.dir, err = rundir.New(r.o.runs, r.start)
+		if err := rundir.WriteFile(r.dir.File(rundir.Config), r.config); err != nil {
+			return ioError(err, "")
+		}
+		err = r.begun()
 	}
-	if err != nil {
-		return ioError(fmt.Errorf("run directory: %w", err), "use --run-dir or --runs for another place")
-	}
-	config, err := configYAML(r.cmd, "run-dir", "runs", "out", "lora-out", "no-finetune")
 	if err != nil {
 		return err
-	}
-	if err := rundir.WriteFile(r.dir.File(rundir.Config), config); err != nil {
-		return ioError(err, "")
 	}
 	if r.manifest, err = r.newManifest(ctx); err != nil {
 		return err
 	}
-	r.event("start", rundir.Field{Name: "command", Value: r.e.args})
+	host, _ := os.Hostname()
+	r.event("start", rundir.Field{Name: "command", Value: r.e.args}, rundir.Field{Name: "pid", Value: os.Getpid()}, rundir.Field{Name: "host", Value: host})
 	return r.writeManifest()
 }
 
@@ -109,72 +123,164 @@ func (r *run) writeManifest() error {
 	return nil
 }
 
-// finetune teaches the model both sets, if that is asked for or it does not know them.
-func (r *run) finetune(ctx context.Context) error {
-	r.begin("fine-tune")
-	task := r.e.bars.Start("does it know the data?")
-	p, err := r.probabilities(ctx, r.forget, task.Set)
-	if err != nil {
-		return err
-	}
-	task.Done()
-	r.knew = p
-	r.event("known", rundir.Field{Name: "forget_probability", Value: p})
-	r.tuned = r.o.tuning == "yes" || r.o.tuning == "auto" && p < r.o.known
-	if !r.tuned {
-		why := "as asked"
-		if r.o.tuning == "auto" {
-			why = fmt.Sprintf("the model knows the forget set: mean probability of its answers %.3f, at least %g", p, r.o.known)
+// finetune teaches the model both sets, if that is asked for or it does not know them. It returns the
+// training, nil for none.
+func (r *run) finetune(ctx context.Context) (tuned *training, err error) {
+	r.knew, err = once(r, "known", func() (float64, error) {
+		if err := r.reach(ctx, nil); err != nil {
+			return 0, err
 		}
-		r.e.bars.Printf("No fine-tuning: %s.", why)
-		if r.o.gold == "train" {
-			return goldNeedsBase()
+		task := r.e.bars.Start("does it know the data?")
+		p, err := r.probabilities(ctx, r.forget, task.Set)
+		if err != nil {
+			return 0, err
 		}
-		return nil
-	}
-	samples := append(append([]engine.Sample{}, r.retain...), r.forget...)
-	return r.teach(ctx, samples, "fine-tune")
-}
-
-// teach fine-tunes the model on samples.
-func (r *run) teach(ctx context.Context, samples []engine.Sample, name string) error {
-	_, err := r.e.finetune(ctx, r.m, samples, r.o.finetune.forSamples(len(samples), r.o.seed), name, func(s engine.FinetuneStep) {
-		r.event("finetune", rundir.Field{Name: "what", Value: name}, rundir.Field{Name: "step", Value: s.Step}, rundir.Field{Name: "steps", Value: s.Steps},
-			rundir.Field{Name: "loss", Value: s.Loss}, rundir.Field{Name: "lr", Value: s.LR}, rundir.Field{Name: "grad_norm", Value: s.GradNorm})
+		task.Done()
+		r.event("known", rundir.Field{Name: "forget_probability", Value: p.probability})
+		return p.probability, nil
 	})
-	return err
-}
-
-// probabilities returns the mean over samples of exp(−mean loss of a token).
-func (r *run) probabilities(ctx context.Context, samples []engine.Sample, p engine.Progress) (float64, error) {
-	nll, err := r.m.NLL(ctx, samples, p)
-	if err != nil {
-		return 0, err
-	}
-	sum := 0.0
-	for _, n := range nll {
-		sum += math.Exp(-n.Mean())
-	}
-	return sum / float64(len(nll)), nil
-}
-
-// examine evaluates the model as it is now and keeps its logs.
-func (r *run) examine(ctx context.Context, m *engine.Model, key, name string) (*tofu.Logs, error) {
-	logs, err := r.e.evaluate(ctx, m, r.eval, r.o.eval.options(r.enc.format), name)
 	if err != nil {
 		return nil, err
 	}
-	r.logs[key] = logs
-	if err := logs.Write(r.dir.File(rundir.Logs, key)); err != nil {
+	r.tuned = r.o.tuning == "yes" || r.o.tuning == "auto" && r.knew < r.o.known
+	if !r.tuned {
+		why := "as asked"
+		if r.o.tuning == "auto" {
+			why = fmt.Sprintf("the model knows the forget set: mean probability of its answers %.3f, at least %g", r.knew, r.o.known)
+		}
+		r.e.bars.Printf("No fine-tuning: %s.", why)
+		if r.o.gold == "train" {
+			return nil, goldNeedsBase()
+		}
+		return nil, nil
+	}
+	samples := append(append([]engine.Sample{}, r.retain...), r.forget...)
+	tuned = r.teaching(samples, "fine-tune")
+	_, err = once(r, tuned.name, func() (struct{}, error) { return struct{}{}, r.reach(ctx, tuned) })
+	return tuned, err
+}
+
+// teaching fine-tunes the given model on samples.
+func (r *run) teaching(samples []engine.Sample, name string) *training {
+	t := &training{name: name}
+	t.run = func(ctx context.Context, h trainingHooks) error {
+		_, err := r.e.finetune(ctx, r.m, samples, r.o.finetune.forSamples(len(samples), r.o.seed), name, engine.FinetuneHooks{
+			Start: h.start,
+			Step: func(s engine.FinetuneStep) error {
+				h.step(s.Step, s.Steps)
+				r.event("finetune", rundir.Field{Name: "what", Value: name}, rundir.Field{Name: "step", Value: s.Step}, rundir.Field{Name: "steps", Value: s.Steps},
+					rundir.Field{Name: "loss", Value: s.Loss}, rundir.Field{Name: "lr", Value: s.LR}, rundir.Field{Name: "grad_norm", Value: s.GradNorm})
+				return nil
+			},
+			Save: h.save,
+		})
+		return err
+	}
+	return t
+}
+
+// known is how far a model knows samples.
+type known struct {
+	probability float64 // mean over samples of exp(−mean loss of a token)
+	loss        float64 // mean over samples of the mean loss of a token, nats
+}
+
+// probabilities returns how far the model as it is now knows samples.
+func (r *run) probabilities(ctx context.Context, samples []engine.Sample, p engine.Progress) (k known, err error) {
+	nll, err := r.m.NLL(ctx, samples, p)
+	if err != nil {
+		return k, err
+	}
+	for _, n := range nll {
+		k.probability += math.Exp(-n.Mean())
+		k.loss += n.Mean()
+	}
+	k.probability /= float64(len(nll))
+	k.loss /= float64(len(nll))
+	return k, nil
+}
+
+// examine evaluates the model that get returns, set by set, and keeps its logs. What is returned is read
+// from the files, as after a run that was stopped.
+func (r *run) examine(ctx context.Context, key, name string, get func() (*engine.Model, error)) (*tofu.Logs, error) {
+	dir := r.dir.File(rundir.Logs, key)
+	whole := r.wholeSets(dir, key)
+	if _, done := r.record.Done[name]; done && len(whole) < len(r.record.Sets[key]) {
+		r.again(name, dir+" is not what was written")
+	}
+	r.record.Sets[key] = whole
+	if _, err := once(r, name, func() (struct{}, error) { return struct{}{}, r.measure(ctx, key, name, get) }); err != nil {
+		return nil, err
+	}
+	logs, err := tofu.ReadLogs(dir)
+	if err != nil {
 		return nil, ioError(err, "")
 	}
+	r.logs[key] = logs
 	return logs, nil
 }
 
+// wholeSets returns the hashes of the sets' logs that are in the directory as they were written.
+func (r *run) wholeSets(dir, key string) map[tofu.Set]string {
+	whole := map[tofu.Set]string{}
+	for set, sum := range r.record.Sets[key] {
+		if is, err := fileSum(filepath.Join(dir, tofu.LogFile(set))); err == nil && is == sum {
+			whole[set] = sum
+		}
+	}
+	return whole
+}
+
+// measure evaluates what examine has not got yet.
+func (r *run) measure(ctx context.Context, key, name string, get func() (*engine.Model, error)) error {
+	m, err := get()
+	if err != nil {
+		return err
+	}
+	dir := r.dir.File(rundir.Logs, key)
+	o := r.o.eval.options(r.enc.format)
+	if sets := r.record.Sets[key]; len(sets) > 0 {
+		have, err := tofu.ReadLogs(dir)
+		if err != nil {
+			return ioError(err, "")
+		}
+		o.Have = &tofu.Logs{}
+		for set := range sets {
+			*o.Have.Rows(set) = *have.Rows(set)
+		}
+	}
+	o.Each = func(l *tofu.Logs, set tofu.Set) error {
+		if err := l.WriteSet(dir, set); err != nil {
+			return ioError(err, "")
+		}
+		sum, err := fileSum(filepath.Join(dir, tofu.LogFile(set)))
+		if err != nil {
+			return ioError(err, "")
+		}
+		r.record.Sets[key][set] = sum
+		return r.saveRecord()
+	}
+	logs, err := r.e.evaluate(ctx, m, r.eval, o, name)
+	if err != nil {
+		return err
+	}
+	if err := logs.Write(dir); err != nil {
+		return ioError(err, "")
+	}
+	return nil
+}
+
+// reached is a get of examine for the end of a training.
+func (r *run) reached(ctx context.Context, t *training) func() (*engine.Model, error) {
+	return func() (*engine.Model, error) {
+		err := r.reach(ctx, t)
+		return r.m, err
+	}
+}
+
 // before evaluates the model that knows everything.
-func (r *run) before(ctx context.Context) error {
-	r.begin("evaluate before")
-	logs, err := r.examine(ctx, r.m, "before", "evaluate before")
+func (r *run) before(ctx context.Context, tuned *training) error {
+	logs, err := r.examine(ctx, "before", "evaluate before", r.reached(ctx, tuned))
 	if err != nil {
 		return err
 	}
@@ -187,23 +293,25 @@ func (r *run) before(ctx context.Context) error {
 }
 
 // goldModel evaluates the model that never saw the forget set, if there is one.
-func (r *run) goldModel(ctx context.Context, base *engine.Snapshot) (err error) {
+func (r *run) goldModel(ctx context.Context) (err error) {
 	if r.o.gold == "" {
 		return nil
 	}
-	r.begin("retrained model")
-	m := r.m
-	if r.gold != nil {
-		m = r.gold.m
-	} else {
-		r.m.Restore(base)
-		if err := r.teach(ctx, r.retain, "retrain without forget"); err != nil {
+	get := func() (*engine.Model, error) { return r.gold.m, nil }
+	var retrain *training
+	if r.gold == nil {
+		retrain = r.teaching(r.retain, "retrain")
+		get = r.reached(ctx, retrain)
+		if _, err := once(r, retrain.name, func() (struct{}, error) { return struct{}{}, r.reach(ctx, retrain) }); err != nil {
 			return err
 		}
 	}
-	logs, err := r.examine(ctx, m, "gold", "evaluate retrained")
+	logs, err := r.examine(ctx, "gold", "evaluate retrained", get)
 	if err != nil {
 		return err
+	}
+	if retrain != nil {
+		r.discard(retrain)
 	}
 	for key, dst := range map[string]**tofu.Metrics{"before": &r.metrics.Before, "gold": &r.metrics.Gold} {
 		if *dst, err = r.logs[key].Metrics(logs); err != nil {
@@ -213,14 +321,38 @@ func (r *run) goldModel(ctx context.Context, base *engine.Snapshot) (err error) 
 	return nil
 }
 
+// discard removes the checkpoints of a training that nothing begins from any more.
+func (r *run) discard(t *training) {
+	if r.o.keep {
+		return
+	}
+	if err := r.checkpoints.Remove(t.name); err != nil {
+		r.e.bars.Printf("guardcpu: %v", err)
+	}
+}
+
 // score attributes and weighs.
-func (r *run) score(ctx context.Context) (err error) {
-	r.begin("attribute")
-	if r.weights, err = r.e.attribute(ctx, r.m, r.retain, r.forget, r.o.score); err != nil {
+func (r *run) score(ctx context.Context, tuned *training) (err error) {
+	spill := r.dir.File(rundir.Checkpoints, "attribution")
+	a, err := once(r, "attribute", func() (*guard.Attribution, error) {
+		if err := r.reach(ctx, tuned); err != nil {
+			return nil, err
+		}
+		o := r.o.score
+		o.SpillDir, o.SpillKey = spill, r.spillKey()
+		o.Note = func(text string) { r.e.bars.Printf("attribute: %s", text) }
+		return r.e.scores(ctx, r.m, r.retain, r.forget, o)
+	})
+	if err != nil {
 		return err
 	}
-	path := r.dir.File(rundir.Scores)
-	if err := r.weights.write(path, r.sets.forget); err != nil {
+	if err := engine.RemoveStream(spill); err != nil {
+		return ioError(err, "")
+	}
+	if r.weights, err = r.o.score.weigh(a); err != nil {
+		return err
+	}
+	if err := r.weights.write(r.dir.File(rundir.Scores), r.sets.forget); err != nil {
 		return ioError(err, "")
 	}
 	s := r.weights.summary
@@ -228,65 +360,102 @@ func (r *run) score(ctx context.Context) (err error) {
 	return nil
 }
 
-// unlearnAndEvaluate unlearns by one method with one seed, measuring after each epoch.
-func (r *run) unlearnAndEvaluate(ctx context.Context, key string, seed uint64) (*tofu.Metrics, *tofu.Logs, error) {
+// label names a training of unlearning in messages.
+func (r *run) label(key string, seed uint64) string {
 	label := modelLabel(key, r.o.unlearn.Loss)
 	if r.o.seeds > 1 {
 		label += fmt.Sprintf(", seed %d", seed)
 	}
-	r.begin("unlearn " + label)
-	d := r.o.unlearn.data(r.enc, r.sets.forget, r.forget, r.retain, r.refusals)
-	if key == "guard" {
-		d.Multipliers = r.weights.mult
-	}
-	o := r.o.unlearn.Options
-	o.Seed = seed
-	p := path{key: key, seed: seed}
-	measure := func(epoch int) error {
-		if r.o.epochScores == "none" {
-			return nil
+	return label
+}
+
+// referenceFile is the name of what KM keeps of the model before, among the checkpoints.
+const referenceFile = "reference"
+
+// unlearning unlearns by one method with one seed, measuring after each epoch.
+func (r *run) unlearning(key string, seed uint64, tuned *training) *training {
+	t := &training{name: fmt.Sprintf("unlearn-%s-%d", key, seed), from: tuned}
+	t.run = func(ctx context.Context, h trainingHooks) error {
+		d := r.o.unlearn.data(r.enc, r.sets.forget, r.forget, r.retain, r.refusals)
+		if key == "guard" {
+			d.Multipliers = r.weights.mult
 		}
-		var point [2]float64
-		for i := range point {
-			v, err := r.probabilities(ctx, r.epochSets[i], nil)
+		o := r.o.unlearn.Options
+		o.Seed = seed
+		o.ReferenceFile, o.ReferenceSeeds = r.dir.File(rundir.Checkpoints, referenceFile), r.o.seedsOf()
+		o.ReferenceKey = r.spillKey()
+		measure := func(epoch int) error {
+			if r.o.epochScores == "none" || epoch < len(t.points) { // which was measured before the run was stopped
+				return nil
+			}
+			p, err := r.point(ctx)
 			if err != nil {
 				return err
 			}
-			point[i] = v
-		}
-		p.points = append(p.points, point)
-		r.event("epoch", rundir.Field{Name: "model", Value: key}, rundir.Field{Name: "seed", Value: seed}, rundir.Field{Name: "epoch", Value: epoch},
-			rundir.Field{Name: "forget_probability", Value: point[0]}, rundir.Field{Name: "retain_probability", Value: point[1]})
-		return nil
-	}
-	if err := measure(0); err != nil {
-		return nil, nil, err
-	}
-	_, err := r.e.unlearn(ctx, r.m, d, o, label, guard.Hooks{
-		Epoch: measure,
-		Step: func(s guard.StepInfo) error {
-			fields := []rundir.Field{{Name: "model", Value: key}, {Name: "seed", Value: seed}, {Name: "step", Value: s.Step}, {Name: "steps", Value: s.Steps},
-				{Name: "lr", Value: s.LR}, {Name: "grad_norm", Value: s.GradNorm}, {Name: "objective", Value: s.Objective}, {Name: "tokens_per_second", Value: math.Round(s.TokensPerSecond())}}
-			for _, t := range s.Terms {
-				fields = append(fields, rundir.Field{Name: t.Name, Value: t.Mean})
-			}
-			r.event("unlearn", fields...)
+			t.points = append(t.points, p)
+			r.event("epoch", rundir.Field{Name: "model", Value: key}, rundir.Field{Name: "seed", Value: seed}, rundir.Field{Name: "epoch", Value: epoch},
+				rundir.Field{Name: "forget_probability", Value: p.Forget}, rundir.Field{Name: "retain_probability", Value: p.Retain},
+				rundir.Field{Name: "forget_loss", Value: p.ForgetLoss}, rundir.Field{Name: "retain_loss", Value: p.RetainLoss})
 			return nil
-		},
+		}
+		t.points = nil
+		_, err := r.e.unlearn(ctx, r.m, d, o, "unlearn "+r.label(key, seed), guard.Hooks{
+			Start: func(tr *engine.Trainer) error {
+				if err := h.start(tr); err != nil || tr.Done() > 0 {
+					return err
+				}
+				return measure(0)
+			},
+			Epoch: measure,
+			Step: func(s guard.StepInfo) error {
+				h.step(s.Step, s.Steps)
+				fields := []rundir.Field{{Name: "model", Value: key}, {Name: "seed", Value: seed}, {Name: "step", Value: s.Step}, {Name: "steps", Value: s.Steps},
+					{Name: "lr", Value: s.LR}, {Name: "grad_norm", Value: s.GradNorm}, {Name: "objective", Value: s.Objective}, {Name: "tokens_per_second", Value: math.Round(s.TokensPerSecond())}}
+				for _, t := range s.Terms {
+					fields = append(fields, rundir.Field{Name: t.Name, Value: t.Mean})
+				}
+				r.event("unlearn", fields...)
+				return nil
+			},
+			Save: h.save,
+		})
+		return err
+	}
+	return t
+}
+
+// point measures what the model knows of the sets that are evaluated.
+func (r *run) point(ctx context.Context) (p point, err error) {
+	for i, to := range [][2]*float64{{&p.Forget, &p.ForgetLoss}, {&p.Retain, &p.RetainLoss}} {
+		k, err := r.probabilities(ctx, r.epochSets[i], nil)
+		if err != nil {
+			return p, err
+		}
+		*to[0], *to[1] = k.probability, k.loss
+	}
+	return p, nil
+}
+
+// unlearnAndEvaluate unlearns, if that is not done yet, and evaluates.
+func (r *run) unlearnAndEvaluate(ctx context.Context, t *training, key string, seed uint64) (*tofu.Metrics, *tofu.Logs, error) {
+	points, err := once(r, t.name, func() ([]point, error) {
+		err := r.reach(ctx, t)
+		return t.points, err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	if r.o.epochScores != "none" {
-		r.paths = append(r.paths, p)
+		r.paths = append(r.paths, path{key, seed, points})
 	}
 	logKey := key
 	if seed != r.o.seed {
 		logKey = fmt.Sprintf("%s-seed%d", key, seed)
 	}
-	logs, err := r.examine(ctx, r.m, logKey, "evaluate "+label)
+	logs, err := r.examine(ctx, logKey, "evaluate "+r.label(key, seed), r.reached(ctx, t))
+	var s *statusError
 	if err != nil {
-		if isStopped(err) {
+		if isStopped(err) || errors.As(err, &s) && s.status != exitData {
 			return nil, nil, err
 		}
 		// The same data passed before: what is broken now is the model.
@@ -300,40 +469,34 @@ func (r *run) unlearnAndEvaluate(ctx context.Context, key string, seed uint64) (
 }
 
 // finish writes the model, the metrics, the report and the manifest, and says what came out.
-func (r *run) finish(ctx context.Context) error {
-	r.begin("write")
+func (r *run) finish(ctx context.Context, chosen *training) error {
 	r.written.Set = append(provenance("run", r.o.seed),
 		gguf.KV{Key: "guardcpu.method", Value: r.o.unlearn.Loss},
 		gguf.KV{Key: "guardcpu.tau", Value: r.weights.summary.Tau},
-		gguf.KV{Key: "guardcpu.model_sha256", Value: r.manifest.Inputs[0].SHA256},
+		gguf.KV{Key: "guardcpu.model_sha256", Value: r.inputs[0].SHA256},
 	)
-	whole := r.written
-	whole.Split = gguf.Split{}
-	model, err := r.e.export(r.m, r.dir.File(rundir.Model), whole)
-	if err != nil {
+	model := r.dir.File(rundir.Model)
+	if err := r.writeModel(ctx, chosen, model); err != nil {
 		return err
 	}
 	if err := r.examineFile(ctx); err != nil {
 		return err
 	}
-	var out []string
-	if r.o.out != "" {
-		if out, err = r.e.export(r.m, r.o.out, r.written); err != nil {
-			return err
-		}
-		r.o.out = out[0]
-		ctx = context.WithoutCancel(ctx) // who finds the output finds what describes it, too
-	}
-	if err := r.o.mode.writeAdapter(r.m, r.written.Set); err != nil {
+	out, err := r.writeOut(ctx, chosen)
+	if err != nil {
 		return err
 	}
+	if out != nil {
+		ctx = context.WithoutCancel(ctx) // who finds the output finds what describes it, too
+	}
+	r.begin("report")
 	if err := r.metrics.addRates(); err != nil {
 		return dataError(err, "")
 	}
 	if err := rundir.WriteJSON(r.dir.File(rundir.Metrics), r.metrics); err != nil {
 		return ioError(err, "")
 	}
-	if err := r.manifest.addOutput(ctx, rundir.Model, model...); err != nil {
+	if err := r.manifest.addOutput(ctx, rundir.Model, model); err != nil {
 		return err
 	}
 	if out != nil {
@@ -351,7 +514,7 @@ func (r *run) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	took := time.Since(r.start)
+	took := r.dir.Elapsed()
 	page, err := report.HTML(r.report(took))
 	if err != nil {
 		return err
@@ -367,7 +530,59 @@ func (r *run) finish(ctx context.Context) error {
 	if err := r.writeManifest(); err != nil {
 		return err
 	}
+	if err := r.dir.Finish(r.o.keep); err != nil {
+		return ioError(err, "")
+	}
 	return r.print(took)
+}
+
+// writeModel writes the model of the run directory, unless it is there.
+func (r *run) writeModel(ctx context.Context, chosen *training, path string) error {
+	const name = "write model"
+	if data, done := r.record.Done[name]; done {
+		var sum string
+		is, err := fileSum(path)
+		if json.Unmarshal(data, &sum) != nil || err != nil || is != sum {
+			r.again(name, path+" is not what was written")
+		}
+	}
+	_, err := once(r, name, func() (string, error) {
+		if err := r.reach(ctx, chosen); err != nil {
+			return "", err
+		}
+		whole := r.written
+		whole.Split = gguf.Split{}
+		if _, err := r.e.export(r.m, path, whole); err != nil {
+			return "", err
+		}
+		return fileSum(path)
+	})
+	return err
+}
+
+// writeOut writes the files outside of the run directory, and returns those of --out. That they are going to be there is
+// in the record before they are: a run that goes on may replace them.
+func (r *run) writeOut(ctx context.Context, chosen *training) (out []string, err error) {
+	if r.o.out == "" && r.o.mode.loraOut == "" {
+		return nil, nil
+	}
+	r.begin("write output")
+	if err := r.reach(ctx, chosen); err != nil {
+		return nil, err
+	}
+	if !r.record.Writing {
+		r.record.Writing = true
+		if err := r.saveRecord(); err != nil {
+			return nil, err
+		}
+	}
+	if r.o.out != "" {
+		if out, err = r.e.export(r.m, r.o.out, r.written); err != nil {
+			return nil, err
+		}
+		r.o.out = out[0]
+	}
+	return out, r.o.mode.writeAdapter(r.m, r.written.Set)
 }
 
 // examineFile evaluates the written file where its types round the trained weights:
@@ -380,16 +595,16 @@ func (r *run) examineFile(ctx context.Context) error {
 	if !rounds {
 		return nil
 	}
-	f, err := openGGUF(r.dir.File(rundir.Model))
-	if err != nil {
-		return err
+	var f *gguf.File
+	logs, err := r.examine(ctx, "guard-file", "evaluate written file", func() (m *engine.Model, err error) {
+		if f, err = openGGUF(r.dir.File(rundir.Model)); err != nil {
+			return nil, err
+		}
+		return loadModel(f, r.o.computing)
+	})
+	if f != nil {
+		defer f.Close()
 	}
-	defer f.Close()
-	m, err := loadModel(f, r.o.computing)
-	if err != nil {
-		return err
-	}
-	logs, err := r.examine(ctx, m, "guard-file", "evaluate written file")
 	if err != nil {
 		return err
 	}

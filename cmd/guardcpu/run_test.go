@@ -371,33 +371,63 @@ func (c *countdown) Err() error {
 	return nil
 }
 
-// Stopped at any place, a run leaves only whole files, says so, and ends with status 75.
+// Stopped at any place, a run leaves only whole files, says how to go on, and ends with status 75; the same
+// command goes on and ends with the bytes of the undisturbed run, with any number of threads.
 func TestRunIsStopped(t *testing.T) {
 	workshop(t)
+	args := func(dir string, more ...string) []string {
+		return tinyRun(append([]string{"--run-dir", dir, "--out", dir + ".gguf", "--gold", "train"}, more...)...)
+	}
+	r := guardcpu("", args("whole")...)
+	require.Zero(t, r.status, r.stderr)
+	want := results(t, "whole")
+	require.Len(t, want, 4*5+4, "logs of four sets and all in one of four models; model, output, scores, metrics")
+	seen := 0
 	for n := int64(5); ; n = n*3/2 + 1 {
 		dir := fmt.Sprintf("stop%d", n)
+		every := []string{"1", "7", "1h"}[seen%3]
 		ctx := &countdown{Context: context.Background()}
 		ctx.left.Store(n)
-		r := guardcpuContext(ctx, "", tinyRun("--run-dir", dir, "--out", dir+".gguf", "--gold", "train")...)
+		r := guardcpuContext(ctx, "", args(dir, "--checkpoint-every", every)...)
 		if r.status == 0 {
 			assert.Greater(t, n, int64(100), "the run was stopped at several places before")
 			break
 		}
 		require.Equal(t, exitStopped, r.status, r.stderr)
-		assert.Contains(t, r.stderr, "guardcpu: stopped by a signal")
+		assert.Contains(t, r.stderr, "run the same command to")
 		assert.NoFileExists(t, dir+".gguf")
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			continue // before the directory was made
-		}
-		for _, e := range entries {
-			assert.NotRegexp(t, `^\.|tmp`, e.Name(), "no temporary file is left")
-			if strings.HasSuffix(e.Name(), ".gguf") {
-				_, err := gguf.Open(filepath.Join(dir, e.Name()))
-				assert.NoError(t, err)
+		if _, err := os.Stat(dir); err == nil {
+			seen++
+			for path := range results(t, dir) {
+				assert.Equal(t, want[path], results(t, dir)[path], "what has its name is whole")
 			}
 		}
+		r = guardcpu("", args(dir, "--threads", fmt.Sprint(1+seen%3))...)
+		require.Zero(t, r.status, r.stderr)
+		assert.Equal(t, want, results(t, dir), "stopped after %d", n)
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			assert.NotRegexp(t, `/\.|tmp|checkpoints|lock`, path, "no litter is left")
+			return err
+		}))
 	}
+	assert.Greater(t, seen, 5)
+}
+
+// results are the hashes of everything a run leaves that has no times in it, by the name in its directory.
+func results(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(dir, path)
+		if err == nil && e.Type().IsRegular() && (strings.HasPrefix(name, "logs") || strings.Contains("model.gguf scores.jsonl metrics.json", name)) {
+			all[name] = sum(t, path)
+		}
+		return err
+	}))
+	if _, err := os.Stat(dir + ".gguf"); err == nil {
+		all["out"] = sum(t, dir+".gguf")
+	}
+	return all
 }
 
 // With no flags the embedded model and data are used; here with less of everything.

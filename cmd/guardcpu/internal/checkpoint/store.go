@@ -133,6 +133,26 @@ func (s *Store) Load(name string, into func(h *Header) []engine.StateTensor) (*H
 	return nil, fmt.Errorf("%w of %s: %d is damaged (%w)", ErrNone, name, bad[0].step, why[0])
 }
 
+// Peek returns the newest header of a work that reads, and changes nothing; nil if there is none.
+func (s *Store) Peek(name string) (*Header, error) {
+	files, err := s.files(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		file, h, err := openFile(f.path)
+		if err != nil {
+			continue // Load says what is wrong with it
+		}
+		file.Close()
+		if h.format != Format {
+			return nil, s.check(h)
+		}
+		return h, nil
+	}
+	return nil, nil
+}
+
 func (s *Store) read(path string, into func(h *Header) []engine.StateTensor) (*Header, error) {
 	f, h, err := openFile(path)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestNewNumbersDirectories(t *testing.T) {
 }
 
 func TestEventsAreJSONLines(t *testing.T) {
-	d, err := Make(filepath.Join(t.TempDir(), "run"), time.Now())
+	d, err := Make(filepath.Join(t.TempDir(), "run"))
 	require.NoError(t, err)
 	require.NoError(t, d.Event("step", Field{"step", 3}, Field{"loss", math.NaN()}, Field{"text", `a "b"`}))
 	require.NoError(t, d.Event("end"))
