@@ -76,7 +76,7 @@ func runCommand(ctx context.Context, args []string) error {
 	f.StringVar(&o.data, "data", "", "TOFU's full.jsonl; its `file` (default: the fictitious authors of guardcpu run)")
 	f.StringVar(&o.shape, "shape", "7b", "`name` of the shape: 7b or small")
 	f.IntVar(&o.blocks, "blocks", 0, "`number` of blocks (default: the shape's)")
-	f.BoolVar(&o.limits, "limits", true, "measure first what the machine can do")
+	f.BoolVar(&o.limits, "limits", true, "measure first what the machine can do; without it, what was measured before counts")
 	f.IntVar(&o.length, "length", 64, "`tokens` of a sample")
 	f.StringVar(&o.machine, "machine", machine.Name(), "`name` of this machine in the results")
 	f.StringVar(&o.results, "results", "benchmarks/results/sevenb", "`folder` of the results")
@@ -107,6 +107,9 @@ func runCommand(ctx context.Context, args []string) error {
 		return err
 	}
 	report.CPU, report.Cores = cpuid.CPU.BrandName, runtime.NumCPU()
+	if !o.limits && report.Limits == (Limits{}) {
+		return fmt.Errorf("-limits=false: %s has no limits of this machine yet", out)
+	}
 	began := time.Now()
 	for i, p := range chosen {
 		model, err := o.model(p.typ)

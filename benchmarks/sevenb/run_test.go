@@ -88,7 +88,7 @@ func TestReport(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, r, again)
 	table := again.tables()
-	assert.Contains(t, table, "| 3.00 GiB | 0.00 GiB + 0.00 GiB | 2.00 GiB |  | 12 × 64 | 20 | 38.40 | 50 | 50 % |")
+	assert.Contains(t, table, "| 3.00 GiB | 0.00 GiB + 0.00 GiB | 2.00 GiB |  | 12 × 64 | 10 | 20 | 38.40 | 50 | 50 % |")
 	assert.Contains(t, table, "| exit 65 |")
 	assert.Equal(t, 1, strings.Count(table, "| attribute | Q8_0 | 14.4 |"), "%s", table)
 	assert.NotContains(t, table, "| lora | Q8_0 | 11")

@@ -27,19 +27,19 @@ func (r *Report) tables() string {
 	l := r.Limits
 	fmt.Fprintf(&b, "# A 7B-shaped model within a memory budget\n\nMade by `go run ./benchmarks/sevenb run`. %s, %d CPUs; %.0f GFLOP/s in the best product of a block's shapes (float32 weights, 512 rows), "+
 		"%.0f by the micro-kernel alone (%s); memory %.1f GB/s, disk %.2f GB/s.\n\n", r.CPU, r.Cores, l.Matmul, l.Peak, l.Kernels, l.Memory, l.Disk)
-	b.WriteString("| task | weights | file | budget | peak resident | anonymous + mapped | guardcpu says | spill | samples × tokens | s | tokens/s | GFLOP/s | of matmul | others |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| task | weights | file | budget | peak resident | anonymous + mapped | guardcpu says | spill | samples × tokens | s before | s | tokens/s | GFLOP/s | of matmul | others |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, x := range r.Runs {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | ", x.Task, x.Type, gib(x.Bytes), x.Memory)
 		if x.Exit != 0 {
-			fmt.Fprintf(&b, "%s | | | | %d × %d | %.0f | exit %d | | | %.0f %% |\n", gib(x.PeakRSS), x.Forget+x.Retain, x.Length, x.Seconds, x.Exit, 100*x.Foreign)
+			fmt.Fprintf(&b, "%s | | | | %d × %d | | %.0f | exit %d | | | %.0f %% |\n", gib(x.PeakRSS), x.Forget+x.Retain, x.Length, x.Seconds, x.Exit, 100*x.Foreign)
 			continue
 		}
 		rate := x.GFLOP / x.seconds()
-		fmt.Fprintf(&b, "%s | %s + %s | %s | %s | %d × %d | %.0f | %.2f | %.0f | %.0f %% | %.0f %% |\n", gib(x.PeakRSS), gib(x.Anonymous), gib(x.Mapped),
-			x.reported("peak_memory"), x.reported("spill"), x.Forget+x.Retain, x.Length, x.seconds(), float64(x.Work.Tokens)/x.seconds(), rate, 100*rate/l.Matmul, 100*x.Foreign)
+		fmt.Fprintf(&b, "%s | %s + %s | %s | %s | %d × %d | %.0f | %.0f | %.2f | %.0f | %.0f %% | %.0f %% |\n", gib(x.PeakRSS), gib(x.Anonymous), gib(x.Mapped),
+			x.reported("peak_memory"), x.reported("spill"), x.Forget+x.Retain, x.Length, x.Seconds-x.seconds(), x.seconds(), float64(x.Work.Tokens)/x.seconds(), rate, 100*rate/l.Matmul, 100*x.Foreign)
 	}
-	b.WriteString("\nSeconds are those of the work itself; opening the model and looking at every weight once come before. Operations are counted for products with weights: " +
+	b.WriteString("\nSeconds before the work itself are those of opening the model and looking at every weight once, from a cold or warm cache. Operations are counted for products with weights: " +
 		"8·P a token of streamed attribution and of fused training, 6·P of LoRA. Others: the share of the CPUs that other processes used meanwhile.\n")
 	b.WriteString(r.extrapolation())
 	return b.String()
