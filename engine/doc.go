@@ -6,7 +6,8 @@
 //
 //	Session   feeds tokens to sequences that keep their keys and values; Generate
 //	Trace     runs a packed batch of samples forwards, and backwards into a Sink
-//	Trainer   takes optimizer steps on sums of Terms; Finetune
+//	Trainer   takes optimizer steps on sums of Terms, after TrainFull (float32 masters),
+//	          TrainFused (bfloat16, updated inside the backward pass) or TrainLoRA; Finetune
 //	Reference answers with a past state's logits, without a second model
 //	Export    writes the model back as a copy of its file with the changed tensors
 //

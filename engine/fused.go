@@ -165,7 +165,7 @@ func (tr *Trainer) fusedStep(terms []Term) (StepStats, error) {
 	}
 	st.GradNorm = u.Total()
 	if u.bad != nil {
-		return st, &DivergedError{Step: tr.step, What: "norm of the gradient of " + u.bad.Name, Got: u.Of(u.bad), Changed: true}
+		return st, &DivergedError{Step: tr.step, What: "norm of the gradient of " + u.bad.Name, Got: u.Of(u.bad), Changed: u.applied}
 	}
 	tr.step++
 	return st, nil

@@ -237,7 +237,16 @@ func TestFusedTrainingDiverges(t *testing.T) {
 	assert.EqualError(t, err, "engine: diverged at step 0: loss of bad is +Inf; try a lower learning rate")
 	assert.Equal(t, before, m.Snapshot())
 	assert.Zero(t, tr.Done())
+	fresh := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
+	fresh.TrainFused(1)
+	for _, tr := range []*engine.Trainer{tr, newTrainer(t, fresh, fusedOptions("adafactor", 0.01))} {
+		_, err = tr.Step([]engine.Term{good})
+		require.NoError(t, err)
+	}
+	assert.Equal(t, fresh.TrainedState(), m.TrainedState(), "nothing is left of the failed step")
 
+	m.Restore(before)
+	tr.SetDone(0)
 	gain, err := m.Param("blk.1.attn_norm.weight")
 	require.NoError(t, err)
 	was := gain.F32[3]

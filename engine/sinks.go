@@ -270,6 +270,14 @@ func (s *perTensor) done(p *nn.Param) {
 	delete(s.open, p)
 }
 
+// drop forgets what an unfinished pass has delivered.
+func (s *perTensor) drop() {
+	for _, d := range s.open {
+		s.free = append(s.free, d.v)
+	}
+	clear(s.open)
+}
+
 // Norm is the sink that measures the gradient of one backward pass, tensor by tensor.
 type Norm struct {
 	*perTensor
@@ -302,8 +310,9 @@ func (n *Norm) Total() float64 {
 // a gradient that is not finite, nothing is applied any more.
 type Update struct {
 	*Norm
-	tr  *Trainer
-	bad *nn.Param // whose gradient is not finite
+	tr      *Trainer
+	bad     *nn.Param // whose gradient is not finite
+	applied bool      // to a tensor at least
 }
 
 // NewUpdate returns a sink for steps of tr, which it does not count.
@@ -317,6 +326,7 @@ func NewUpdate(tr *Trainer) *Update {
 		}
 		if u.bad == nil {
 			tr.apply(p, g, tr.rate(tr.step), 1)
+			u.applied = true
 		}
 	}
 	return u
@@ -324,8 +334,9 @@ func NewUpdate(tr *Trainer) *Update {
 
 // Begin makes the sink ready for the next step of the trainer, in the memory of the one before.
 func (u *Update) Begin() {
+	u.drop()
 	clear(u.squares)
-	u.bad = nil
+	u.bad, u.applied = nil, false
 	u.tr.opt.Begin(u.tr.step)
 }
 

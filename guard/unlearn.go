@@ -146,7 +146,7 @@ type History struct {
 //
 // It returns the history up to the last step done, also with an error: the context's, which it
 // looks at between steps, a hook's, or one that wraps *engine.DivergedError, when the model is as
-// it was before the step that failed. The result depends on the model, the data
+// it was before the step that failed, unless the error says otherwise. The result depends on the model, the data
 // and the options, not on the number of workers.
 func Unlearn(ctx context.Context, m *engine.Model, d Data, o Options, h Hooks) (*History, error) {
 	hist := &History{Loss: o.Loss}
