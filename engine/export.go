@@ -64,7 +64,9 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
 	for _, parts := range m.tensors() {
 		name := tensorOf(parts[0])
-		if t := o.Types[name]; (t == nil || t == m.Source(parts[0]).Type) && !slices.ContainsFunc(parts, m.changed) {
+		changed := slices.ContainsFunc(parts, m.changed)
+		m.Forget(parts[0])
+		if t := o.Types[name]; (t == nil || t == m.Source(parts[0]).Type) && !changed {
 			continue
 		}
 		typ, err := o.typeOf(parts[0], m.Source(parts[0]).Type)
@@ -115,6 +117,7 @@ func (m *Model) pack(parts []*nn.Param, typ *quant.Type) ([]byte, error) {
 			return nil, fmt.Errorf("engine: %s: %w", p.Name, err)
 		}
 	}
+	m.Forget(parts[0])
 	return out, nil
 }
 

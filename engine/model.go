@@ -215,6 +215,7 @@ func (m *Model) TrainFull() {
 	for _, p := range m.params {
 		if p.F32 == nil {
 			p.F32 = p.Stored.Dequantize(m.Ctx.K)
+			m.Forget(p) // not all of the file beside all masters
 		}
 		p.Stored, p.Trainable = m.Source(p), true
 	}

@@ -269,6 +269,7 @@ func (f *File) rewrite(w io.Writer, set []KV, replace []TensorData) error {
 			}
 		} else {
 			e.write(f.raw(t))
+			f.ForgetTensors([]*Tensor{t}) // of a file larger than memory, one at a time
 		}
 	}
 	if moved {

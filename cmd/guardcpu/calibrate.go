@@ -39,8 +39,12 @@ const calibrationFlops = 40e9
 // rows returns how many rows a measurement has: at most as many as a batch of the work, as few as the size of
 // the model asks for, and enough for products to be as fast as they get.
 func (c *calibration) rows(most int) int {
-	perRow := 6 * (2*c.m.BlockWeights()/float64(c.m.Config.NLayers) + float64(c.m.OutputWeights())/2)
-	return max(1, min(most, max(64, int(calibrationFlops/perRow))))
+	return max(1, min(most, max(64, int(calibrationFlops/c.perRow()))))
+}
+
+// perRow is the operations of a row of two blocks and the output, forwards and backwards.
+func (c *calibration) perRow() float64 {
+	return 6 * (2*c.m.BlockWeights()/float64(c.m.Config.NLayers) + float64(c.m.OutputWeights())/2)
 }
 
 // take returns samples with at least rows rows in all, and one of them.
@@ -174,12 +178,14 @@ func (c *calibration) decoding(sequences, past int) (s speed, err error) {
 
 // attribution returns how long it takes by a plan: the samples of a batch are retained and scored by the first
 // blocks, streamed as the plan says, and the operations of all are counted.
-func (c *calibration) attribution(mode modeOptions, o guard.ScoreOptions, plan *guard.AttributionPlan, dir string) (float64, error) {
-	many, _ := c.take(c.rows(plan.BatchTokens))
+func (c *calibration) attribution(mode modeOptions, o guard.ScoreOptions, plan *guard.AttributionPlan) (float64, error) {
+	// Every call has new memory, which is to count as little as in the work: several batches, if they take no time.
+	rows := c.rows(plan.BatchTokens)
+	many, _ := c.take(rows * max(1, min(16, int(calibrationFlops/(float64(rows)*c.perRow())))))
 	// A subset makes the groups, whose gradients the forget samples are multiplied with.
 	o.RetainSamples, o.Memory, o.SpillKey, o.ChunkBlocks, o.BatchTokens = 0, 0, "", 0, plan.BatchTokens
 	if plan.Streamed() {
-		o.ChunkBlocks, o.SpillDir = 1, filepath.Join(dir, "guardcpu-calibration")
+		o.ChunkBlocks, o.SpillDir = 1, filepath.Join(o.SpillDir, "guardcpu-calibration")
 		defer os.RemoveAll(o.SpillDir)
 	}
 	var t, flops [2]float64

@@ -190,6 +190,7 @@ Examples:
 				return err
 			}
 			subjects := map[string]*subject{} // all are checked before the first is evaluated
+			options := map[string]tofu.EvalOptions{}
 			for i, key := range modelKeys {
 				if files[i] == "" {
 					continue
@@ -207,16 +208,23 @@ Examples:
 					return err
 				}
 				subjects[key] = x
+				fit := o.options(x.enc.format)
+				if err := e.fitEvaluation(x.m, &how.memory, s, &fit); err != nil {
+					return err
+				}
+				options[key] = fit
 			}
+			collectOften()
 			all := map[string]*tofu.Logs{}
 			for _, key := range modelKeys {
 				x := subjects[key]
 				if x == nil {
 					continue
 				}
-				if all[key], err = e.evaluate(ctx, x.m, s, o.options(x.enc.format), "evaluate "+key); err != nil {
+				if all[key], err = e.evaluate(ctx, x.m, s, options[key], "evaluate "+key); err != nil {
 					return err
 				}
+				x.file.Forget() // before the next one
 				if out != "" {
 					if err := makeDir(filepath.Join(out, rundir.Logs)); err != nil {
 						return err

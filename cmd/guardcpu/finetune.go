@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -164,6 +165,7 @@ func provenance(what string, seed uint64) []gguf.KV {
 // export writes the model and reads it back with the strict reader. It returns the
 // names of the files.
 func (e *env) export(m *engine.Model, path string, o engine.ExportOptions) ([]string, error) {
+	debug.FreeOSMemory() // what training has held is not needed any more, and packing takes memory
 	paths, err := m.ExportParts(path, o)
 	if err != nil {
 		return nil, writeError(path, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"math"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -75,6 +76,17 @@ func (b *budget) forHeap(mapped uint64) {
 func (b *budget) forPlan(heap uint64) {
 	if b.bytes == 0 || heap < b.bytes {
 		debug.SetMemoryLimit(int64(heap))
+	}
+}
+
+// garbage is how much of the heap in use may be garbage, in percent: most of it is large slices of numbers, which
+// cost a collection nothing, so that it may come often.
+const garbage = 25
+
+// collectOften keeps the garbage small, unless GOGC says how much there may be.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
 	}
 }
 

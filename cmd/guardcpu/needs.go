@@ -21,12 +21,14 @@ func (n *need) smallest() uint64 { return engine.Sum(n.buffers) + n.least }
 // whole returns what is held with all weights in memory.
 func (n *need) whole() uint64 { return engine.Sum(n.buffers) + n.weights }
 
-// within returns what is held within a budget: all weights, or as much of them as it has room for.
+// within returns what is held within a budget: all weights, or as much of them as it has room for, and half of
+// the garbage that there may be.
 func (n *need) within(b *budget) uint64 {
+	peak := n.whole() + engine.Sum(n.buffers[1:])*garbage/200
 	if b.bytes == 0 {
-		return n.whole()
+		return peak
 	}
-	return min(n.whole(), max(n.smallest(), b.bytes))
+	return min(peak, max(n.smallest(), b.bytes))
 }
 
 // larger returns the one of two needs that wants the larger budget.
@@ -187,6 +189,31 @@ func (v *evaluation) fit(m *engine.Model, b *budget, held []engine.Buffer, mappe
 		}
 		v.batch = (v.batch + 1) / 2
 	}
+}
+
+// fitEvaluation makes the evaluation of a model in a file hold as many texts at once, and as much of the weights, as fit
+// into a budget, or refuses it.
+func (e *env) fitEvaluation(m *engine.Model, b *budget, s tofu.Sets, o *tofu.EvalOptions) error {
+	sizes, err := tofu.EvalSizes(m.Tokenizer, s, *o)
+	if err != nil {
+		return dataError(err, "")
+	}
+	v := &evaluation{sizes: sizes, batch: max(1, o.Batch)}
+	v.fit(m, b, nil, true)
+	n := v.need(m, nil, true)
+	if b.bytes == 0 {
+		return nil
+	}
+	if n.smallest() > b.bytes {
+		return b.refusal("evaluation", n.smallest(), "use --memory "+sizeText(n.smallest()))
+	}
+	if v.batch < o.Batch {
+		o.Together = v.batch
+	}
+	left := b.bytes - engine.Sum(n.buffers)
+	m.LimitWeights(left)
+	b.forHeap(min(left, n.weights))
+	return nil
 }
 
 // refusal says that a budget is too small. remedy is what else may be done.

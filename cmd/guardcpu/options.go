@@ -225,6 +225,7 @@ func (e *env) prepare(ctx context.Context, m *engine.Model, b *budget, mode *mod
 	if err := e.choose(m, b, mode, work, evaluated); err != nil {
 		return err
 	}
+	collectOften()
 	if err := e.checkWeights(ctx, m); err != nil {
 		return err
 	}

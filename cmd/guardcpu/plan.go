@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 var planParts = []string{"finetune", "attribute", "unlearn", "eval"}
 
 func planCommand(e *env) *cli.Command {
-	var model, retainEval, forgetEval, spillDir string
+	var model, retainEval, forgetEval string
 	var parts []string
 	var measure bool
 	var how computing
@@ -43,13 +44,13 @@ func planCommand(e *env) *cli.Command {
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
 		memoryFlag(&how.memory),
-		&cli.StringFlag{Name: "spill-dir", Usage: "`DIR` in which attribution would keep what passes between chunks", Value: ".", Destination: &spillDir, TakesFile: true, Category: "attribution"},
 		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on; without it the retain set", Destination: &retainEval, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on; without it the forget set", Destination: &forgetEval, TakesFile: true, Category: "evaluation"},
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, finetune.flags("finetune-", "fine-tuning")...)
 	flags = append(flags, score.flags()...)
+	flags = append(flags, score.streamFlags()...)
 	flags = append(flags, unlearn.flags()...)
 	flags = append(flags, mode.flags()...)
 	flags = append(flags, eval.flags()...)
@@ -90,7 +91,7 @@ Examples:
 				return err
 			}
 			defer x.close()
-			p := &planner{e: e, ctx: ctx, x: x, memory: &how.memory, mode: mode, dir: spillDir}
+			p := &planner{e: e, ctx: ctx, x: x, memory: &how.memory, mode: mode}
 			if measure {
 				p.clock = &calibration{ctx: ctx, m: x.m, samples: slices.Concat(x.forget, x.retain)}
 			}
@@ -139,7 +140,6 @@ type planner struct {
 	x      *material
 	memory *budget
 	mode   modeOptions
-	dir    string
 	clock  *calibration // nil: times are not asked for
 	out    []planned
 }
@@ -205,7 +205,7 @@ func (p *planner) add(w planned, n need) *planned {
 		w.Buffers = append(w.Buffers, planBuffer(b))
 	}
 	if n.weights > 0 {
-		w.Buffers = append(w.Buffers, planBuffer{"weights", w.Peak - min(w.Peak, engine.Sum(n.buffers))})
+		w.Buffers = append(w.Buffers, planBuffer{"weights", min(n.weights, w.Peak-min(w.Peak, engine.Sum(n.buffers)))})
 	}
 	p.out = append(p.out, w)
 	return &p.out[len(p.out)-1]
@@ -281,7 +281,12 @@ func (p *planner) training(name string, t *trainWork) error {
 // attribution plans attribution.
 func (p *planner) attribution(score *scoreOptions) error {
 	o := score.ScoreOptions
-	o.Memory, o.SpillDir = p.memory.bytes, p.dir
+	o.Memory, o.SpillDir = p.memory.bytes, cmp.Or(o.SpillDir, ".")
+	some := guard.Some(len(p.x.forget), score.forgetSamples, o.Seed)
+	forget := make([]engine.Sample, len(some))
+	for k, i := range some {
+		forget[k] = p.x.forget[i]
+	}
 	m, err := p.x.m.First(p.x.m.Config.NLayers) // which may be marked
 	if err != nil {
 		return err
@@ -289,7 +294,7 @@ func (p *planner) attribution(score *scoreOptions) error {
 	if err := p.mode.differentiate(m, 0); err != nil {
 		return err
 	}
-	plan, err := guard.PlanAttribution(m, p.x.retain, p.x.forget, o)
+	plan, err := guard.PlanAttribution(m, p.x.retain, forget, o)
 	var memory *guard.MemoryError
 	if errors.As(err, &memory) {
 		p.out = append(p.out, planned{Work: "attribute", Smallest: memory.Needed, Peak: memory.Needed, Buffers: []planBuffer{}})
@@ -305,12 +310,12 @@ func (p *planner) attribution(score *scoreOptions) error {
 	for _, ph := range plan.Phases {
 		w.Phases = append(w.Phases, planPhase(ph))
 	}
-	w.Tokens = engine.Size(p.x.forget).Rows + engine.Size(p.x.retain).Rows*plan.Retain/max(1, len(p.x.retain))
+	w.Tokens = engine.Size(forget).Rows + engine.Size(p.x.retain).Rows*plan.Retain/max(1, len(p.x.retain))
 	if plan.Streamed() {
 		w.Note = fmt.Sprintf("streamed in %s of up to %s, batches of %d tokens", plural(len(plan.Chunks), "chunk"), plural(plan.ChunkBlocks, "block"), plan.BatchTokens)
 	}
 	if p.clock != nil {
-		seconds, err := p.clock.attribution(p.mode, o, plan, p.dir)
+		seconds, err := p.clock.attribution(p.mode, o, plan)
 		if err != nil {
 			return trainError(err)
 		}

@@ -198,10 +198,12 @@ Examples:
 			start := time.Now()
 			written.Set = append(provenance("unlearn", seed), gguf.KV{Key: "guardcpu.method", Value: o.Loss})
 			if weigh {
+				so.Memory = how.memory.bytes
 				w, err := e.attribute(ctx, m, x.retain, x.forget, so)
 				if err != nil {
 					return err
 				}
+				m.LimitWeights(mode.weightLimit) // again, for attribution has its own
 				data.Multipliers = w.mult
 				written.Set = append(written.Set, gguf.KV{Key: "guardcpu.tau", Value: w.summary.Tau})
 			}
