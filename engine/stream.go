@@ -63,7 +63,7 @@ type StreamResult struct {
 // of a tied embedding. What G holds for that is kept until the end, where the heads of
 // scored batches are run again.
 //
-// The progress counts thousandths of the work. The stream stops between batches with the context's error.
+// The progress counts thousandths of the work. The stream stops between blocks with the context's error.
 func (m *Model) Stream(ctx context.Context, batches []StreamBatch, o StreamOptions, p Progress) (*StreamResult, error) {
 	if o.WeightLimit > 0 {
 		defer func(r *residency) { m.resident = r }(m.resident)
@@ -73,6 +73,7 @@ func (m *Model) Stream(ctx context.Context, batches []StreamBatch, o StreamOptio
 	if err != nil {
 		return nil, err
 	}
+	s.t.Stop = func() bool { return ctx.Err() != nil }
 	for s.next < len(s.stages) {
 		if err := s.run(ctx, s.stages[s.next]); err != nil {
 			return nil, s.stop(err)
@@ -325,6 +326,9 @@ func (s *stream) run(ctx context.Context, st stage) error {
 			x, err = s.backward(st, i, grads)
 		case stageEmbedding:
 			err = s.embedding(i, grads)
+		}
+		if err == nil {
+			err = ctx.Err() // the trace may have stopped
 		}
 		if err == nil && out != nil {
 			s.buf, err = out.put(s.m.Ctx, i, x.Data, s.buf)

@@ -15,6 +15,9 @@ type Trace struct {
 	// Keep is how many bytes the insides of blocks may take, NewTrace's value DefaultKeep;
 	// one block's are always there. The results are the same bits. Set it before Forward.
 	Keep int
+	// Stop, if not nil, is asked before every block. Once it says so, what Forward and Backward
+	// leave and return has no meaning.
+	Stop func() bool
 
 	m        *Model
 	samples  []Sample
@@ -152,6 +155,9 @@ func (t *Trace) forward(samples []Sample, keepInputs bool) {
 func (t *Trace) runBlocks(output bool) {
 	m, cfg := t.m, &t.m.Config
 	for i := range len(t.h) - 1 {
+		if t.stopped() {
+			return
+		}
 		b, s := &m.w.blocks[t.lo+i], t.state(i)
 		t.want(i + 1)
 		if output || i < len(t.h)-2 {
@@ -163,6 +169,8 @@ func (t *Trace) runBlocks(output bool) {
 		t.leave(i)
 	}
 }
+
+func (t *Trace) stopped() bool { return t.Stop != nil && t.Stop() }
 
 // want and leave tell the model that block lo+i is used next, or has been used.
 func (t *Trace) want(i int) {
@@ -215,6 +223,9 @@ func (t *Trace) blocksBackward(dh nn.Mat, to *route) nn.Mat {
 	to.beginRows(t.sampleOf)
 	dx := t.mat(len(t.h)+1, len(t.ids), cfg.DModel)
 	for i := len(t.h) - 2; i >= 0; i-- {
+		if t.stopped() {
+			return dh
+		}
 		b, s := &m.w.blocks[t.lo+i], t.state(i)
 		t.want(i - 1)
 		if t.holds[s] != i {

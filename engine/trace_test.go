@@ -390,3 +390,25 @@ func TestTeeEqualsPassesOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// A trace that is told to stop runs no further block, and is as good as new afterwards.
+func TestTraceStops(t *testing.T) {
+	shape := tiny.Shape("llama")
+	shape.NLayers = 6
+	m := tiny.Open(t, shape, engine.Options{})
+	m.TrainFull()
+	samples := tiny.Samples(3, 12, 3)
+	want, losses := gradients(m, samples, ones, nil)
+	tr := m.NewTrace()
+	asked := 0
+	tr.Stop = func() bool { asked++; return asked == 3 || asked == 3+6+2 }
+	tr.Forward(samples)
+	assert.Equal(t, 3, asked)
+	tr.Forward(samples)
+	rows, f := tr.CrossEntropy(tr.Targets(), make([]float32, len(losses)))
+	tr.Backward(rows, f, discard{})
+	assert.Equal(t, 11, asked, "the second block from the end is not run")
+	g, again := gradients(m, samples, ones, func(fresh *engine.Trace) { tr.Stop = nil; *fresh = *tr })
+	assert.Equal(t, losses, again)
+	equalGrads(t, want, g, "after a stop")
+}

@@ -78,6 +78,10 @@
 //     faster on more rows, and of more rows a trace cannot keep as many blocks
 //     (engine.DefaultKeep): 110M parameters are scored at 216 tokens/s in batches of
 //     512, at 181 in batches of 2,048.
+//   - Memory (ScoreOptions.Memory): where the gradient of the whole model does not fit, a stream of
+//     chunks of blocks gives the same scores for 8·P instead of 6·P flops a token. Between chunks
+//     numbers are kept in bfloat16 (Spill), which moves a score by some thousandths of the
+//     scores' spread; float32 takes twice the space and moves nothing [I].
 //   - Optimisation (DefaultOptions): TOFU's recipe [C], for the paper's own is not
 //     known: AdamW, 5 epochs of batches of 32, int(5·n_f)/32 steps, linear warmup over the steps of
 //     one epoch and linear decay, weight decay 0.01, learning rate 2e-5 (Phi's; 1e-5

@@ -93,7 +93,7 @@ var Scores = []Score{
 // The scores are the same bits for any number of workers. It is an error if a set
 // is empty, a sample has no answer or a token that the model has not, an option is
 // not known, nothing is trainable, the memory is too little, or a loss or score is not finite. It stops
-// between batches with the context's error.
+// between blocks with the context's error.
 func Attribute(ctx context.Context, m *engine.Model, retain, forget []engine.Sample, o ScoreOptions, p engine.Progress) (*Attribution, error) {
 	if err := o.check(m, retain, forget); err != nil {
 		return nil, err
@@ -277,10 +277,8 @@ func (s *scoring) whole(ctx context.Context, a *Attribution, p engine.Progress) 
 	}
 	parts := make([][]float64, len(groups))
 	trace, done := s.m.NewTrace(), 0
+	trace.Stop = func() bool { return ctx.Err() != nil }
 	for _, b := range s.batches {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if b.group != engine.Scored {
 			a.addLosses(b, s.sampleLosses(trace, b, engine.NewAccumulate(groups[b.group])), len(s.retain))
 		} else {
@@ -292,6 +290,9 @@ func (s *scoring) whole(ctx context.Context, a *Attribution, p engine.Progress) 
 			for k, sink := range sinks {
 				parts[k] = append(parts[k], sink.(*engine.Dot).Scores...)
 			}
+		}
+		if err := ctx.Err(); err != nil { // the trace may have stopped
+			return nil, err
 		}
 		done += len(b.samples)
 		if p != nil {

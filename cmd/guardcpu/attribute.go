@@ -306,7 +306,7 @@ Examples:
 			fmt.Fprintf(e.stdout, "%s: %s against %d of %d retained, %s\n", path, plural(r.Samples, "sample"), r.RetainUsed, w.Retain, durationText(time.Since(start)))
 			fmt.Fprintf(e.stdout, "scores %.3g to %.3g, mean %.3g, standard deviation %.3g\n", r.ScoreMin, r.ScoreMax, r.ScoreMean, r.ScoreStd)
 			if r.HalfCorrelation != nil {
-				fmt.Fprintf(e.stdout, "two halves of the retain subset order the samples alike: rank correlation %.3f\n", *r.HalfCorrelation)
+				fmt.Fprintf(e.stdout, "rank correlation of the scores by two halves of the retain subset: %.3f\n", *r.HalfCorrelation)
 			}
 			fmt.Fprintf(e.stdout, "tau %s: effective sample size %.1f of %d, largest weight %.2f times the plain one\n", tauText(w.summary.Tau), r.EffectiveSize, r.Samples, r.LargestMultiplier)
 			return nil
