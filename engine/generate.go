@@ -65,7 +65,11 @@ func (m *Model) generateBatch(ctx context.Context, prompts, out [][]int32, first
 	for i, ids := range prompts {
 		feeds[i] = Feed{Seq: i, IDs: ids}
 	}
-	return m.NewSession(len(prompts)).generate(ctx, feeds, prompts, out, first, o)
+	s := m.NewSession(len(prompts))
+	for _, ids := range prompts {
+		s.most = max(s.most, len(ids)+o.MaxTokens-1) // the last of them is not fed
+	}
+	return s.generate(ctx, feeds, prompts, out, first, o)
 }
 
 // Continue feeds tokens to a sequence and returns what Generate would return for all of it, past being

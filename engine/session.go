@@ -13,6 +13,7 @@ type Session struct {
 	m     *Model
 	ctx   *nn.Ctx
 	lens  []int     // tokens fed to each sequence
+	most  int       // tokens that a sequence is fed at most, if that is known
 	cache [][]nn.KV // [layer][sequence]
 	st    *nn.BlockState
 	norm  nn.NormState
@@ -93,8 +94,8 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 		}
 		for i, f := range feeds {
 			kv := &s.cache[l][f.Seq]
-			reserve(&kv.K, segs[i].Past+segs[i].N)
-			reserve(&kv.V, segs[i].Past+segs[i].N)
+			s.reserve(&kv.K, segs[i].Past+segs[i].N)
+			s.reserve(&kv.V, segs[i].Past+segs[i].N)
 			segs[i].KV = kv
 		}
 		m.wantBlock(l + 1)
@@ -117,12 +118,17 @@ func (s *Session) Feed(feeds []Feed) (nn.Mat, error) {
 	return logits, nil
 }
 
-// reserve makes m at least n rows long, at least doubling what it lengthens.
-func reserve(m *nn.Mat, n int) {
+// reserve makes m at least n rows long, at least doubling what it lengthens, but not beyond what is needed at most:
+// that is there from the beginning where it is at most four times as long.
+func (s *Session) reserve(m *nn.Mat, n int) {
 	if n <= m.Rows {
 		return
 	}
-	longer := nn.NewMat(max(n, 2*m.Rows), m.Cols)
+	rows := max(n, 2*m.Rows)
+	if s.most >= n {
+		rows = min(max(rows, 4*n), s.most)
+	}
+	longer := nn.NewMat(rows, m.Cols)
 	copy(longer.Data, m.Data)
 	*m = longer
 }

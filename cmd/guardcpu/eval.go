@@ -22,6 +22,7 @@ var modelKeys = []string{"before", "baseline", "guard", "gold"}
 type evalOptions struct {
 	realAuthors, worldFacts string
 	items, length, batch    int
+	together                int // of a batch at once in memory; 0: all
 	ignoreEOS               bool
 }
 
@@ -46,7 +47,7 @@ func (o *evalOptions) options(f *tofu.Format) tofu.EvalOptions {
 	if items == 0 {
 		items = -1
 	}
-	return tofu.EvalOptions{Format: f, MaxLength: o.length, MaxItems: items, Batch: o.batch, IgnoreEOS: o.ignoreEOS}
+	return tofu.EvalOptions{Format: f, MaxLength: o.length, MaxItems: items, Batch: o.batch, Together: o.together, IgnoreEOS: o.ignoreEOS}
 }
 
 // load reads the two sets that are for evaluation alone into s.

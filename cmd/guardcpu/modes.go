@@ -93,6 +93,13 @@ func (e *env) choose(m *engine.Model, b *budget, o *modeOptions, work []*trainWo
 		}
 		t.options.Keep = b.keep(m, &n)
 	}
+	if evaluated != nil {
+		held, err := o.held(m, o.mode)
+		if err != nil {
+			return err
+		}
+		evaluated.fit(m, b, held, o.mode == "lora")
+	}
 	if o.mode == "lora" && b.bytes > 0 {
 		if left := b.bytes - (x.most.smallest() - x.most.least); left < x.most.weights {
 			o.weightLimit = left

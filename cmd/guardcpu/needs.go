@@ -13,6 +13,8 @@ type need struct {
 	buffers []engine.Buffer
 	weights uint64 // bytes of the mapped file that it looks at
 	least   uint64 // of them in memory at least, the others being given back and read again
+
+	changing bool // what it holds differs from batch to batch
 }
 
 // smallest returns the smallest budget that would do.
@@ -21,14 +23,23 @@ func (n *need) smallest() uint64 { return engine.Sum(n.buffers) + n.least }
 // whole returns what is held with all weights in memory.
 func (n *need) whole() uint64 { return engine.Sum(n.buffers) + n.weights }
 
-// within returns what is held within a budget: all weights, or as much of them as it has room for, and half of
-// the garbage that there may be.
+// within returns what is held within a budget: all weights, or as much of them as it has room for, and the
+// garbage that there may be.
 func (n *need) within(b *budget) uint64 {
-	peak := n.whole() + engine.Sum(n.buffers[1:])*garbage/200
+	peak := n.whole() + engine.Sum(n.buffers[1:])*n.garbage()/100
 	if b.bytes == 0 {
 		return peak
 	}
 	return min(peak, max(n.smallest(), b.bytes))
+}
+
+// garbage is how much garbage to expect, in percent of what is in use: work that goes from one batch of another size to
+// the next leaves as much as there may be, and training, which has its largest part once and for all, half of it.
+func (n *need) garbage() uint64 {
+	if n.changing {
+		return garbage
+	}
+	return garbage / 2
 }
 
 // larger returns the one of two needs that wants the larger budget.
@@ -42,7 +53,7 @@ func larger(a, b need) need {
 // process is what a process holds in any case: the program and its runtime, the panels of products, the vocabulary
 // and float32 vectors. Measured it would be another number each time, and so would what is refused.
 func process(m *engine.Model) engine.Buffer {
-	n := uint64(24<<20) + m.HeldWeights()
+	n := uint64(32<<20) + m.HeldWeights()
 	if m.Tokenizer != nil {
 		n += 512 * uint64(m.Tokenizer.Size())
 	}
@@ -122,7 +133,7 @@ func (t *trainWork) need(m *engine.Model, mode string, o *modeOptions, keep int)
 	if err != nil {
 		return need{}, err
 	}
-	n := need{buffers: append([]engine.Buffer{process(m)}, held...)}
+	n := need{buffers: append([]engine.Buffer{process(m)}, held...), changing: true}
 	output := uint64(m.OutputWeights()) // of which KM has a copy, where training changes it
 	switch mode {
 	case "full":
@@ -158,7 +169,7 @@ type evaluation struct {
 
 // need returns the memory of an evaluation. What a mode holds besides is held; mapped says whether the weights are in the file.
 func (v *evaluation) need(m *engine.Model, held []engine.Buffer, mapped bool) need {
-	n := need{buffers: append([]engine.Buffer{process(m)}, held...)}
+	n := need{buffers: append([]engine.Buffer{process(m)}, held...), changing: true}
 	if mapped {
 		n.weights, n.least = m.MappedWeights(), m.LeastWeights()
 	}

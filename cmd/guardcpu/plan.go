@@ -93,7 +93,7 @@ Examples:
 			defer x.close()
 			p := &planner{e: e, ctx: ctx, x: x, memory: &how.memory, mode: mode}
 			if measure {
-				p.clock = &calibration{ctx: ctx, m: x.m, samples: slices.Concat(x.forget, x.retain)}
+				p.clock = &calibration{ctx: ctx, m: x.m, samples: slices.Concat(x.forget, x.retain), forwards: map[int]speed{}}
 			}
 			if err := p.plan(parts, &score, &unlearn, &finetune, &eval, seed, forgetEval, retainEval); err != nil {
 				return err

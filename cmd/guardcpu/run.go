@@ -297,6 +297,9 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	if err := e.prepare(ctx, r.m, &o.memory, &o.mode, o.seed, work, evaluated); err != nil {
 		return r, err
 	}
+	if evaluated.batch < o.eval.batch {
+		o.eval.together = evaluated.batch
+	}
 	r.pristine = true
 	if err := r.checkSpace(); err != nil {
 		return r, err
