@@ -210,6 +210,38 @@ func TestFilesThatAreNoReference(t *testing.T) {
 	}
 }
 
+// FuzzReferenceFile: whatever lies where a reference is kept, it is refused and stays, or becomes the reference.
+func FuzzReferenceFile(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "tiny.gguf")
+	require.NoError(f, engine.Create(path, tiny.Shape("llama")))
+	m, err := engine.Open(path, engine.Options{Threads: 1})
+	require.NoError(f, err)
+	f.Cleanup(func() { m.Close() })
+	samples := tiny.Samples(3, 6, 2)
+	kept := filepath.Join(f.TempDir(), "reference")
+	r, err := m.NewReference(context.Background(), samples, engine.ReferenceOptions{Form: "topk:2", File: kept})
+	require.NoError(f, err)
+	require.NoError(f, r.Close())
+	want, err := os.ReadFile(kept)
+	require.NoError(f, err)
+	f.Add(want)
+	f.Add(want[:60])
+	f.Add([]byte("GUARDREF"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		require.NoError(t, os.WriteFile(kept, data, 0o600))
+		r, err := m.NewReference(context.Background(), samples, engine.ReferenceOptions{Form: "topk:2", File: kept})
+		expect := want
+		if err != nil {
+			expect = data
+		} else {
+			require.NoError(t, r.Close())
+		}
+		got, err := os.ReadFile(kept)
+		require.NoError(t, err)
+		require.Equal(t, expect, got)
+	})
+}
+
 // divergence is the mean KL to a reference of some form over all positions, and its gradient.
 func divergence(t *testing.T, m, before *engine.Model, samples []engine.Sample, form engine.ReferenceForm) (float64, *engine.Grads) {
 	r, err := before.NewReference(context.Background(), samples, engine.ReferenceOptions{Form: form})
