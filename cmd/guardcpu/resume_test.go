@@ -193,6 +193,28 @@ func TestResumeFromDamage(t *testing.T) {
 	}
 }
 
+// A retain set that is lost, too, is told with both losses, and ends the run if it may not be.
+func TestRetainLoss(t *testing.T) {
+	workshop(t)
+	lost := func(dir string, more ...string) []string {
+		return tinyRun(append([]string{"--run-dir", dir, "--method", "ga", "--lr", "0.05", "--epochs", "4"}, more...)...)
+	}
+	r := guardcpu("", lost("a")...)
+	require.Zero(t, r.status, r.stderr)
+	assert.Regexp(t, `(?m)^Warning: GUARD GA: retain loss rose from 0\.\d to \d+\.\d nats a token \(--max-retain-loss\)\.$`, r.stdout)
+	r = guardcpu("", lost("b", "--max-retain-loss", "0.5", "--out", "b.gguf")...)
+	assert.Equal(t, exitDiverged, r.status, r.stderr)
+	assert.Regexp(t, `guardcpu: retain loss rose from 0\.\d to \d+\.\d nats a token: --max-retain-loss 0\.5; try a lower --lr`, r.stderr)
+	assert.NoFileExists(t, "b.gguf")
+	assert.NoFileExists(t, "b/model.gguf")
+	assert.Contains(t, readJSON(t, "b/manifest.json")["failed"], "retain loss rose")
+	r = guardcpu("", lost("b", "--out", "b.gguf")...)
+	require.Zero(t, r.status, "another bound is the same run: "+r.stderr)
+	want := results(t, "a")
+	want["out"] = want["model.gguf"]
+	assert.Equal(t, want, results(t, "b"))
+}
+
 // buildBinary builds guardcpu, for tests of processes, into the current directory.
 func buildBinary(t *testing.T) string {
 	t.Helper()

@@ -56,7 +56,7 @@ type resumption struct {
 }
 
 // notInIdentity are the options that do not change what a run comes to, or are known by their files' hashes.
-var notInIdentity = append([]string{"run-dir", "runs", "out", "lora-out", "no-finetune", "threads", "memory", "checkpoint-every", "keep-checkpoints"}, notInConfig...)
+var notInIdentity = append([]string{"run-dir", "runs", "out", "lora-out", "no-finetune", "threads", "memory", "checkpoint-every", "keep-checkpoints", "max-retain-loss"}, notInConfig...)
 
 // identityOptions are the options that two runs must have in common to be the same.
 func identityOptions(cmd *cli.Command) []option {

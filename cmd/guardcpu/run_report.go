@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/report"
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/tofu"
 )
 
@@ -83,8 +84,38 @@ func (r *run) summary() []string {
 			lines = append(lines, s)
 		}
 	}
+	lines = append(lines, r.warnings()...)
 	if r.metrics.Gold == nil {
 		lines = append(lines, "There is no retrained model to compare with, so no forget quality: use --gold.")
+	}
+	return lines
+}
+
+// warnings say what a reader must not miss: a retain set that is gone, too, and a written file that is not
+// what was measured in memory.
+func (r *run) warnings() (lines []string) {
+	for _, p := range r.paths {
+		if collapsed(p.points) {
+			lines = append(lines, fmt.Sprintf("Warning: %s: %s (--max-retain-loss).", r.label(p.key, p.seed), retainRose(p.points)))
+		}
+	}
+	memory, file := r.metrics.Guard, r.metrics.GuardFile
+	if file == nil {
+		return lines
+	}
+	var parts []string
+	for _, row := range tableRows {
+		a, b := row.of(column{metrics: []*tofu.Metrics{memory}}), row.of(column{metrics: []*tofu.Metrics{file}})
+		if a.N > 0 && b.N > 0 && report.Number(a.Mean) != report.Number(b.Mean) && (row.group == "Forget set" || row.group == "Overall") {
+			name := strings.ToLower(row.name)
+			if row.group == "Forget set" {
+				name = "forget " + strings.Replace(name, "rouge-l", "ROUGE-L", 1)
+			}
+			parts = append(parts, fmt.Sprintf("%s %s in memory, %s in %s", name, report.Number(a.Mean), report.Number(b.Mean), rundir.Model))
+		}
+	}
+	if len(parts) > 0 {
+		lines = append(lines, "Warning: the types of the written file round what was trained, and it measures otherwise: "+strings.Join(parts, "; ")+".")
 	}
 	return lines
 }
