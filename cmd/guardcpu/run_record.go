@@ -335,6 +335,7 @@ func (r *run) takeUp(rec *record, h *checkpoint.Header) error {
 	}
 	if !r.cmd.IsSet("memory") && rec.Memory > 0 && (rec.Memory < r.o.memory.bytes || r.o.memory.bytes == 0) {
 		r.o.memory.bytes = rec.Memory // decides how attribution sums
+		r.o.memory.forHeap(0)
 	}
 	if r.o.out == "" {
 		r.o.out = rec.Out

@@ -446,7 +446,15 @@ func (r *run) facts() []report.Fact {
 	}
 	tuned := map[bool]string{true: "yes", false: "no"}[r.tuned]
 	tuned += fmt.Sprintf("; in the given model the forget answers have a mean probability of %.3f a token", r.knew)
+	for _, x := range m.Resumed {
+		facts = append(facts, report.Fact{Name: "gone on with", Value: fmt.Sprintf("%s, after %.0f s of work: version %s, %s kernels, %s", x.At.Format(time.DateTime), x.Seconds, x.Version, x.Kernels, plural(x.Threads, "thread"))})
+	}
+	kept := "removed when the run was complete"
+	if r.o.keep {
+		kept = "kept in " + rundir.Checkpoints + " (--keep-checkpoints): they hold the weights from before unlearning"
+	}
 	return append(facts,
+		report.Fact{Name: "checkpoints", Value: kept},
 		report.Fact{Name: "fine-tuned here", Value: tuned},
 		report.Fact{Name: "command", Value: strings.Join(m.Command, " ")},
 		report.Fact{Name: "version", Value: strings.TrimSpace(m.Build.Version + " " + m.Build.Commit)},

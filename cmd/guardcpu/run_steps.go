@@ -339,7 +339,8 @@ func (r *run) score(ctx context.Context, tuned *training) (err error) {
 			return nil, err
 		}
 		o := r.o.score
-		o.SpillDir, o.SpillKey = spill, r.spillKey()
+		o.SpillDir, o.SpillKey, o.Memory = spill, r.spillKey(), r.o.memory.bytes
+		defer r.m.LimitWeights(r.o.mode.weightLimit) // again, for attribution has its own
 		o.Note = func(text string) { r.e.bars.Printf("attribute: %s", text) }
 		return r.e.scores(ctx, r.m, r.retain, r.forget, o)
 	})
@@ -586,7 +587,10 @@ func (r *run) writeOut(ctx context.Context, chosen *training) (out []string, err
 	if err := r.reach(ctx, chosen); err != nil {
 		return nil, err
 	}
-	if !r.record.Writing {
+	if r.record.Writing {
+		rundir.SweepOutput(r.o.out)
+		rundir.SweepOutput(r.o.mode.loraOut)
+	} else {
 		r.record.Writing = true
 		if err := r.saveRecord(); err != nil {
 			return nil, err
