@@ -1,6 +1,6 @@
 # The daily commands. Everything works with Go alone, too: see CONTRIBUTING.md.
 
-.PHONY: build test check race arm64 fuzz bench bench-peers llamacpp support generate demo clean
+.PHONY: build test check race arm64 fuzz executions faults bench bench-peers llamacpp support generate demo clean
 
 build: ## the binary, static
 	CGO_ENABLED=0 go build -trimpath -o guardcpu ./cmd/guardcpu
@@ -17,8 +17,14 @@ race: ## the race detector on the concurrent parts (needs a C compiler)
 arm64: ## kernels, layers and files on arm64 under qemu-user
 	.ci/run arm64
 
-fuzz: ## every fuzz target for FUZZ_TIME (10s) each
+fuzz: ## every fuzz target for FUZZ_TIME (60s) each
 	.ci/run fuzz
+
+executions: ## 50 million executions of the fuzz targets over mutants, without instrumentation (half an hour or more)
+	.ci/executions
+
+faults: ## kills and failing system calls at every point of a run (strace, python3; the tools are reference data)
+	.ci/run faults
 
 bench: ## every benchmark, ten times, for benchstat
 	go test -run '^$$' -bench . -count 10 ./...

@@ -16,6 +16,7 @@ import (
 	"github.com/guardcpu/guardcpu/engine/enginetest"
 	"github.com/guardcpu/guardcpu/engine/enginetest/tiny"
 	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // places are all positions of the samples, and the rows of a trace that holds them.
@@ -227,7 +228,7 @@ func FuzzReferenceFile(f *testing.F) {
 	f.Add(want)
 	f.Add(want[:60])
 	f.Add([]byte("GUARDREF"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		require.NoError(t, os.WriteFile(kept, data, 0o600))
 		r, err := m.NewReference(context.Background(), samples, engine.ReferenceOptions{Form: "topk:2", File: kept})
 		expect := want

@@ -200,6 +200,30 @@ func TestThreadsAndSeeds(t *testing.T) {
 		require.Zero(t, r.status, r.stderr)
 		assert.NotEqual(t, want["model.gguf"], sum(t, mode+"-seed/model.gguf"), "another seed")
 	}
+	sets := []string{"--model", "model.gguf", "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out"}
+	for name, c := range map[string]struct {
+		args []string
+		file string
+	}{
+		"attribution":               {append([]string{"attribute"}, append(sets, "OUT")...), "OUT/scores.jsonl"},
+		"streamed attribution":      {append([]string{"attribute", "--chunk", "1"}, append(sets, "OUT")...), "OUT/scores.jsonl"},
+		"streamed, of a subset":     {append([]string{"attribute", "--chunk", "2", "--retain-samples", "5"}, append(sets, "OUT")...), "OUT/scores.jsonl"},
+		"fine-tuning":               {[]string{"finetune", "--model", "model.gguf", "--data", "retain.jsonl", "--out", "OUT"}, "OUT"},
+		"evaluation":                {append([]string{"eval"}, append(sets, "OUT")...), "OUT/metrics.json"},
+		"unlearning in fused steps": {append([]string{"unlearn", "--mode", "fused", "--batch", "2"}, append(sets, "OUT")...), "OUT"},
+	} {
+		want := ""
+		for _, n := range threads {
+			args := strings.Fields(strings.ReplaceAll(strings.Join(c.args, " "), "OUT", strings.ReplaceAll(name, " ", "-")+n))
+			r := guardcpu("", append(args, "--threads", n)...)
+			require.Zero(t, r.status, r.stderr)
+			got := sum(t, strings.ReplaceAll(c.file, "OUT", strings.ReplaceAll(name, " ", "-")+n))
+			if want == "" {
+				want = got
+			}
+			assert.Equal(t, want, got, "%s, %s threads", name, n)
+		}
+	}
 }
 
 // Every byte of a model that is written belongs to its header, a tensor or padding of zeros, and nothing of
@@ -258,4 +282,16 @@ func TestReadOnly(t *testing.T) {
 		assert.Empty(t, r.stdout)
 		assert.NoDirExists(t, "r")
 	}
+}
+
+// TestToy writes the model and the data of these tests into the directory GUARDCPU_TOY, for tools that run
+// the program on them.
+func TestToy(t *testing.T) {
+	dir := os.Getenv("GUARDCPU_TOY")
+	if dir == "" {
+		t.Skip("GUARDCPU_TOY is not set")
+	}
+	workshop(t)
+	require.NoError(t, os.CopyFS(dir, os.DirFS(".")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "arguments"), []byte(strings.Join(tinyRun(), "\n")+"\n"), 0o600))
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -383,6 +384,16 @@ func TestBinary(t *testing.T) {
 		assert.NotContains(t, []string{"net", "net/http", "os/exec", "plugin", "runtime/cgo", "testing"}, p)
 		assert.NotContains(t, p, "testify")
 	}
+	out, err = exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	modules := strings.Fields(string(out))
+	slices.Sort(modules)
+	assert.Equal(t, linked, slices.Compact(modules), "a module more is a decision: see ARCHITECTURE.md")
+}
+
+// linked are the modules in the program.
+var linked = []string{
+	"github.com/VividCortex/ewma", "github.com/acarl005/stripansi", "github.com/chewxy/math32", "github.com/clipperhouse/uax29/v2", "github.com/goccy/go-yaml", "github.com/google/renameio/v2", "github.com/guardcpu/guardcpu", "github.com/klauspost/cpuid/v2", "github.com/mattn/go-runewidth", "github.com/urfave/cli/v3", "github.com/vbauerster/cupwriter", "github.com/vbauerster/mpb/v8", "github.com/viterin/partial", "github.com/viterin/vek", "golang.org/x/exp", "golang.org/x/sys",
 }
 
 // A built program survives a closed pipe, and stops in good order on a signal.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/internal/mutate"
 )
 
 // state are tensors of both types, one longer than a piece, with bit patterns of all kinds.
@@ -264,7 +265,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(data)
 	f.Add(data[:len(data)-1])
 	f.Add([]byte("guardcpu checkpoint 2\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	mutate.Fuzz(f, func(t testing.TB, data []byte) {
 		require.NoError(t, os.WriteFile(path, data, 0o600))
 		file, h, err := openFile(path)
 		if err != nil {
