@@ -83,6 +83,7 @@ func (e *env) choose(m *engine.Model, b *budget, o *modeOptions, work []*trainWo
 		}
 		return b.refusal(o.mode+" training", x.most.smallest(), remedy)
 	}
+	peak := uint64(0)
 	for _, t := range work {
 		if changed := o.optimizer(o.mode, t.options); changed != "" {
 			e.bars.Printf("%s: %s.", t.name, changed)
@@ -92,7 +93,12 @@ func (e *env) choose(m *engine.Model, b *budget, o *modeOptions, work []*trainWo
 			return err
 		}
 		t.options.Keep = b.keep(m, &n)
+		if n, err = t.need(m, o.mode, o, t.options.Keep); err != nil {
+			return err
+		}
+		peak = max(peak, n.within(b))
 	}
+	o.planned = fmt.Sprintf("%s at the peak of %s training, %s at least", bytesText(peak), o.mode, bytesText(x.most.smallest()))
 	if evaluated != nil {
 		held, err := o.held(m, o.mode)
 		if err != nil {

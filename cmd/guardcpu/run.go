@@ -545,6 +545,7 @@ func (r *run) goal() []string {
 	}
 	lines = append(lines,
 		fmt.Sprintf("With     %s, %s kernels, %s, %s", plural(m.Ctx.Par.Workers(), "thread"), m.Ctx.K.Name, productsText(m.Ctx.Compute.On(m.Ctx.K).String(), m.Int8()), seedText(o.seedsOf())),
+		fmt.Sprintf("Memory   %s, %v", o.mode.planned, &o.memory),
 		fmt.Sprintf("Into     %s", r.dir.Path))
 	return lines
 }

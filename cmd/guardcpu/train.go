@@ -24,6 +24,7 @@ type modeOptions struct {
 	typeName    string
 	loraOut     string
 	weightLimit uint64 // of Model.LimitWeights, once the mode is settled
+	planned     string // what the work takes in it
 }
 
 func (o *modeOptions) flags() []cli.Flag {
