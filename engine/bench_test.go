@@ -116,16 +116,26 @@ var benchParts = []struct {
 		g := engine.NewGrads(m)
 		return benchPass(m, samples, func() nn.Sink { return engine.NewDot(g, len(samples)) })
 	}},
-	{"adamw", 6, func(b *testing.B, m *engine.Model, samples []engine.Sample) func() {
+	{"adamw", 6, benchSteps("adamw")},
+	{"adafactor", 6, benchSteps("adafactor")},
+	{"fused", 6, func(b *testing.B, m *engine.Model, samples []engine.Sample) func() {
+		m.TrainFused(1)
+		return benchSteps("adafactor")(b, m, samples)
+	}},
+}
+
+// benchSteps returns the setup of optimizer steps.
+func benchSteps(optimizer string) func(b *testing.B, m *engine.Model, samples []engine.Sample) func() {
+	return func(b *testing.B, m *engine.Model, samples []engine.Sample) func() {
 		o := engine.DefaultTrainOptions()
-		o.Steps = 1 << 30
+		o.Optimizer, o.Steps = optimizer, 1<<30
 		tr, err := engine.NewTrainer(m, o)
 		require.NoError(b, err)
 		return func() {
 			_, err := tr.Step([]engine.Term{engine.MeanNLL("bench", samples)})
 			require.NoError(b, err)
 		}
-	}},
+	}
 }
 
 // benchPass returns one forward and backward pass into the sink that begin gives.

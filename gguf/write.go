@@ -2,9 +2,12 @@ package gguf
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"slices"
@@ -362,8 +365,43 @@ func CheckOutput(path string, inputs ...string) error {
 	return nil
 }
 
-// replaceFiles puts what write writes at the paths, all whole or none. None of them may
-// be a file of source, which may be nil.
+// ErrVerify is wrapped by the error for an output that does not read as it was written.
+var ErrVerify = errors.New("output verification failed")
+
+// summed knows the hash of what it has written.
+type summed struct {
+	w    io.Writer
+	sum  hash.Hash
+	size int64
+}
+
+func (s *summed) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.sum.Write(p[:n])
+	s.size += int64(n)
+	return n, err
+}
+
+// beforeVerify is a test's place between writing and reading back.
+var beforeVerify func(w io.Writer)
+
+// verify reads back what was written, before the file gets its name.
+func (s *summed) verify() error {
+	if beforeVerify != nil {
+		beforeVerify(s.w)
+	}
+	is := sha256.New()
+	if _, err := io.Copy(is, io.NewSectionReader(s.w.(io.ReaderAt), 0, s.size)); err != nil {
+		return fmt.Errorf("%w: %w", ErrVerify, err)
+	}
+	if !bytes.Equal(is.Sum(nil), s.sum.Sum(nil)) {
+		return fmt.Errorf("%w: the file does not hold what was written to it", ErrVerify)
+	}
+	return nil
+}
+
+// replaceFiles puts what write writes at the paths, all whole or none, when they read as they were
+// written. None of them may be a file of source, which may be nil.
 func replaceFiles(paths []string, source *File, write func(i int, w io.Writer) error) error {
 	for _, path := range paths {
 		if err := source.checkOutput(path); err != nil {
@@ -376,11 +414,15 @@ func replaceFiles(paths []string, source *File, write func(i int, w io.Writer) e
 	at := 0
 	err := atomicfile.WriteSet(paths, 0o644, func(i int, w io.Writer) error {
 		at = i
-		b := bufio.NewWriterSize(w, 1<<20)
+		written := &summed{w: w, sum: sha256.New()}
+		b := bufio.NewWriterSize(written, 1<<20)
 		if err := write(i, b); err != nil {
 			return err
 		}
-		return b.Flush()
+		if err := b.Flush(); err != nil {
+			return err
+		}
+		return written.verify()
 	})
 	if err != nil {
 		return fmt.Errorf("gguf: %s: %w", paths[at], err)

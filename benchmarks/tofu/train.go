@@ -6,6 +6,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ const (
 
 // data is the TOFU data in the shape the benchmark uses it.
 type data struct {
-	full, forget, retain    []tofu.Item // forget10 and retain90
+	full, forget, retain    []tofu.Item // forget10 and retain90, or less
 	facts                   []tofu.Item // real authors and world facts, with their answers
 	retainEval, forgetEval  []tofu.Item
 	realAuthors, worldFacts []tofu.Item
@@ -39,7 +40,8 @@ type data struct {
 	format                  *tofu.Format
 }
 
-func loadData(dir string) (*data, error) {
+// loadData reads the data: of the split to unlearn, and of the first n of the other samples, or all for 0.
+func loadData(dir, split string, n int) (*data, error) {
 	d := &data{}
 	load := func(to *[]tofu.Item, name string) error {
 		items, _, err := tofu.Load(filepath.Join(dir, name))
@@ -62,12 +64,21 @@ func loadData(dir string) (*data, error) {
 	}
 	d.facts = append(append(d.facts, d.realAuthors...), d.worldFacts...)
 	var err error
-	if d.forget, err = tofu.Split(d.full, "forget10"); err != nil {
+	if d.forget, err = tofu.Split(d.full, split); err != nil {
 		return nil, err
 	}
-	if d.retain, err = tofu.Split(d.full, "retain90"); err != nil {
-		return nil, err
+	d.retain = d.full[:len(d.full)-len(d.forget)] // what is to be forgotten stands last
+	if n > 0 {
+		d.retain = d.retain[:min(n, len(d.retain))]
+		d.full = slices.Concat(d.retain, d.forget)
+		d.retainEval = slices.DeleteFunc(d.retainEval, func(it tofu.Item) bool {
+			return !slices.ContainsFunc(d.retain, func(r tofu.Item) bool { return r.Question == it.Question })
+		})
 	}
+	if len(d.forget) > len(d.forgetEval) {
+		return nil, fmt.Errorf("%s has %d rows; there are perturbed answers to the last %d", split, len(d.forget), len(d.forgetEval))
+	}
+	d.forgetEval = d.forgetEval[len(d.forgetEval)-len(d.forget):]
 	raw, err := os.ReadFile(filepath.Join(dir, "idontknow.jsonl"))
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type runOptions struct {
 	gold, epochScores      string
 	tuning                 string
 	known                  float64
+	maxRetainLoss          float64
 
 	every                       cadence // of checkpoints
 	keep, restart, otherKernels bool
@@ -74,6 +75,8 @@ func runCommand(e *env) *cli.Command {
 		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on, such as TOFU's forget10_perturbed; without it the forget set", Destination: &o.forgetEval, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "gold", Usage: "the model that never saw the forget set: a GGUF `FILE`, or train to make it from --model and the retain set", Destination: &o.gold, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "epoch-scores", Usage: "`WHAT` is measured after each epoch of unlearning: probability, none", Value: "probability", Destination: &o.epochScores, Category: "evaluation", Validator: oneOf("probability", "none")},
+
+		&cli.FloatFlag{Name: "max-retain-loss", Usage: "stop with status 7 when the mean loss of the retain set is above `X` nats a token after an epoch; 0: only warn when it has risen by more than 1", Destination: &o.maxRetainLoss, Category: "unlearning", Validator: nonNegative},
 
 		&cli.StringFlag{Name: "finetune", Usage: "`WHEN` to teach the model both sets first: yes, no, or auto (unless it knows the forget set, see --known)", Value: "auto", Destination: &o.tuning, Category: "fine-tuning", Validator: oneOf("auto", "yes", "no")},
 		&cli.BoolFlag{Name: "no-finetune", Usage: "the same as --finetune no", Destination: &o.noTuning, Category: "fine-tuning"},
@@ -240,6 +243,9 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	}
 	if o.tuning == "no" && o.gold == "train" {
 		return r, goldNeedsBase()
+	}
+	if o.maxRetainLoss > 0 && o.epochScores == "none" {
+		return r, usageError("--max-retain-loss needs what --epoch-scores none leaves out")
 	}
 	o.unlearn.resolve()
 	if err := o.score.resolve(o.seed); err != nil {

@@ -56,7 +56,7 @@ type resumption struct {
 }
 
 // notInIdentity are the options that do not change what a run comes to, or are known by their files' hashes.
-var notInIdentity = append([]string{"run-dir", "runs", "out", "lora-out", "no-finetune", "threads", "memory", "checkpoint-every", "keep-checkpoints"}, notInConfig...)
+var notInIdentity = append([]string{"run-dir", "runs", "out", "lora-out", "no-finetune", "threads", "memory", "checkpoint-every", "keep-checkpoints", "max-retain-loss"}, notInConfig...)
 
 // identityOptions are the options that two runs must have in common to be the same.
 func identityOptions(cmd *cli.Command) []option {
@@ -335,6 +335,7 @@ func (r *run) takeUp(rec *record, h *checkpoint.Header) error {
 	}
 	if !r.cmd.IsSet("memory") && rec.Memory > 0 && (rec.Memory < r.o.memory.bytes || r.o.memory.bytes == 0) {
 		r.o.memory.bytes = rec.Memory // decides how attribution sums
+		r.o.memory.forHeap(0)
 	}
 	if r.o.out == "" {
 		r.o.out = rec.Out

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/report"
+	"github.com/guardcpu/guardcpu/cmd/guardcpu/internal/rundir"
 	"github.com/guardcpu/guardcpu/tofu"
 )
 
@@ -83,8 +84,38 @@ func (r *run) summary() []string {
 			lines = append(lines, s)
 		}
 	}
+	lines = append(lines, r.warnings()...)
 	if r.metrics.Gold == nil {
 		lines = append(lines, "There is no retrained model to compare with, so no forget quality: use --gold.")
+	}
+	return lines
+}
+
+// warnings say what a reader must not miss: a retain set that is gone, too, and a written file that is not
+// what was measured in memory.
+func (r *run) warnings() (lines []string) {
+	for _, p := range r.paths {
+		if collapsed(p.points) {
+			lines = append(lines, fmt.Sprintf("Warning: %s: %s (--max-retain-loss).", r.label(p.key, p.seed), retainRose(p.points)))
+		}
+	}
+	memory, file := r.metrics.Guard, r.metrics.GuardFile
+	if file == nil {
+		return lines
+	}
+	var parts []string
+	for _, row := range tableRows {
+		a, b := row.of(column{metrics: []*tofu.Metrics{memory}}), row.of(column{metrics: []*tofu.Metrics{file}})
+		if a.N > 0 && b.N > 0 && report.Number(a.Mean) != report.Number(b.Mean) && (row.group == "Forget set" || row.group == "Overall") {
+			name := strings.ToLower(row.name)
+			if row.group == "Forget set" {
+				name = "forget " + strings.Replace(name, "rouge-l", "ROUGE-L", 1)
+			}
+			parts = append(parts, fmt.Sprintf("%s %s in memory, %s in %s", name, report.Number(a.Mean), report.Number(b.Mean), rundir.Model))
+		}
+	}
+	if len(parts) > 0 {
+		lines = append(lines, "Warning: the types of the written file round what was trained, and it measures otherwise: "+strings.Join(parts, "; ")+".")
 	}
 	return lines
 }
@@ -415,7 +446,15 @@ func (r *run) facts() []report.Fact {
 	}
 	tuned := map[bool]string{true: "yes", false: "no"}[r.tuned]
 	tuned += fmt.Sprintf("; in the given model the forget answers have a mean probability of %.3f a token", r.knew)
+	for _, x := range m.Resumed {
+		facts = append(facts, report.Fact{Name: "gone on with", Value: fmt.Sprintf("%s, after %.0f s of work: version %s, %s kernels, %s", x.At.Format(time.DateTime), x.Seconds, x.Version, x.Kernels, plural(x.Threads, "thread"))})
+	}
+	kept := "removed when the run was complete"
+	if r.o.keep {
+		kept = "kept in " + rundir.Checkpoints + " (--keep-checkpoints): they hold the weights from before unlearning"
+	}
 	return append(facts,
+		report.Fact{Name: "checkpoints", Value: kept},
 		report.Fact{Name: "fine-tuned here", Value: tuned},
 		report.Fact{Name: "command", Value: strings.Join(m.Command, " ")},
 		report.Fact{Name: "version", Value: strings.TrimSpace(m.Build.Version + " " + m.Build.Commit)},

@@ -339,7 +339,8 @@ func (r *run) score(ctx context.Context, tuned *training) (err error) {
 			return nil, err
 		}
 		o := r.o.score
-		o.SpillDir, o.SpillKey = spill, r.spillKey()
+		o.SpillDir, o.SpillKey, o.Memory = spill, r.spillKey(), r.o.memory.bytes
+		defer r.m.LimitWeights(r.o.mode.weightLimit) // again, for attribution has its own
 		o.Note = func(text string) { r.e.bars.Printf("attribute: %s", text) }
 		return r.e.scores(ctx, r.m, r.retain, r.forget, o)
 	})
@@ -396,6 +397,9 @@ func (r *run) unlearning(key string, seed uint64, tuned *training) *training {
 			r.event("epoch", rundir.Field{Name: "model", Value: key}, rundir.Field{Name: "seed", Value: seed}, rundir.Field{Name: "epoch", Value: epoch},
 				rundir.Field{Name: "forget_probability", Value: p.Forget}, rundir.Field{Name: "retain_probability", Value: p.Retain},
 				rundir.Field{Name: "forget_loss", Value: p.ForgetLoss}, rundir.Field{Name: "retain_loss", Value: p.RetainLoss})
+			if most := r.o.maxRetainLoss; most > 0 && p.RetainLoss > most {
+				return &statusError{status: exitDiverged, err: errors.New(retainRose(t.points) + fmt.Sprintf(": --max-retain-loss %g", most)), remedy: "try a lower --lr or fewer --epochs"}
+			}
 			return nil
 		}
 		t.points = nil
@@ -436,6 +440,16 @@ func (r *run) point(ctx context.Context) (p point, err error) {
 	return p, nil
 }
 
+// retainRose says how the retain set has fared.
+func retainRose(points []point) string {
+	return fmt.Sprintf("retain loss rose from %.1f to %.1f nats a token", points[0].RetainLoss, points[len(points)-1].RetainLoss)
+}
+
+// collapsed says whether what was to be retained has become e times less likely, a token.
+func collapsed(points []point) bool {
+	return points[len(points)-1].RetainLoss > points[0].RetainLoss+1
+}
+
 // unlearnAndEvaluate unlearns, if that is not done yet, and evaluates.
 func (r *run) unlearnAndEvaluate(ctx context.Context, t *training, key string, seed uint64) (*tofu.Metrics, *tofu.Logs, error) {
 	points, err := once(r, t.name, func() ([]point, error) {
@@ -447,6 +461,9 @@ func (r *run) unlearnAndEvaluate(ctx context.Context, t *training, key string, s
 	}
 	if r.o.epochScores != "none" {
 		r.paths = append(r.paths, path{key, seed, points})
+		if collapsed(points) {
+			r.e.bars.Printf("%s: %s: --max-retain-loss", r.label(key, seed), retainRose(points))
+		}
 	}
 	logKey := key
 	if seed != r.o.seed {
@@ -570,7 +587,10 @@ func (r *run) writeOut(ctx context.Context, chosen *training) (out []string, err
 	if err := r.reach(ctx, chosen); err != nil {
 		return nil, err
 	}
-	if !r.record.Writing {
+	if r.record.Writing {
+		rundir.SweepOutput(r.o.out)
+		rundir.SweepOutput(r.o.mode.loraOut)
+	} else {
 		r.record.Writing = true
 		if err := r.saveRecord(); err != nil {
 			return nil, err

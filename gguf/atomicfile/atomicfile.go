@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 )
 
-// Write puts at path what write writes. Where the system has permissions, a file that is
+// Write puts at path what write writes, to a writer that is an [io.ReaderAt], too, for reading back. Where the system has permissions, a file that is
 // replaced hands them on, and a new one has perm less the umask.
 func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	return WriteSet([]string{path}, perm, func(_ int, w io.Writer) error { return write(w) })

@@ -48,7 +48,7 @@ func repair(f *os.File) (t time.Duration, err error) {
 	}
 	var event struct{ T float64 }
 	last := tail[bytes.LastIndexByte(tail[:whole-1], '\n')+1 : whole]
-	if json.Unmarshal(last, &event) != nil || !(event.T > 0) {
+	if json.Unmarshal(last, &event) != nil || !(event.T > 0 && event.T < 1e9) {
 		return 0, nil // the journal is for people: it ends no run
 	}
 	return time.Duration(event.T * float64(time.Second)), nil

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 )
 
 // Why an output was refused; CheckOutput's errors wrap one of these.
@@ -43,12 +45,36 @@ func CheckOutput(path string, force bool, inputs ...string) error {
 
 // CheckWritable says whether files can be made in the directory dir.
 func CheckWritable(dir string) error {
-	f, err := os.CreateTemp(dir, ".guardcpu-*")
+	const probe = ".guardcpu-*"
+	if left, err := filepath.Glob(filepath.Join(dir, probe)); err == nil {
+		for _, path := range left { // of a process that was killed just here
+			os.Remove(path)
+		}
+	}
+	f, err := os.CreateTemp(dir, probe)
 	if err != nil {
 		return fmt.Errorf("%s: output directory is not writable: %w", dir, cause(err))
 	}
 	f.Close()
-	return os.Remove(f.Name())
+	if err := os.Remove(f.Name()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// SweepOutput removes the temporary files that a process which was killed has left of the output path.
+func SweepOutput(path string) {
+	dir, name := filepath.Split(path)
+	entries, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return // writing will say so
+	}
+	ours := regexp.MustCompile(`^\.` + regexp.QuoteMeta(strings.TrimSuffix(name, ".gguf")) + `(-\d{5}-of-\d{5})?(\.gguf)?\d+$`)
+	for _, e := range entries {
+		if e.Type().IsRegular() && ours.MatchString(e.Name()) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // CheckIn says before work starts whether the directory dir, which need not exist

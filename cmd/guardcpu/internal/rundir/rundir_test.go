@@ -3,6 +3,7 @@ package rundir
 import (
 	"bufio"
 	"encoding/json"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -92,4 +93,96 @@ func TestCheckOutput(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Len(t, entries, 5, "the checks leave nothing behind")
+}
+
+// One process has a directory; what another's death left in it is put in order.
+func TestOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	d, err := Make(path)
+	require.NoError(t, err)
+	_, err = Make(path)
+	assert.ErrorIs(t, err, fs.ErrExist)
+	_, err = Open(path)
+	var locked *LockedError
+	require.ErrorAs(t, err, &locked)
+	assert.Regexp(t, `run: run directory is in use by pid \d+ \(host .+\)$`, err.Error())
+	require.NoError(t, d.Event("one"))
+	d.lock.Close() // as when its process is killed
+
+	for _, name := range []string{".model.gguf123", "checkpoints/.x.000001.ckpt99", "logs/before/.eval_log.json7"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(d.File(name)), 0o700))
+		require.NoError(t, os.WriteFile(d.File(name), []byte("half"), 0o600))
+	}
+	f, err := os.OpenFile(d.File(Progress), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString(`{"t":41.250,"event":"two"}` + "\n" + `{"t":99`)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	d, err = Open(path)
+	require.NoError(t, err)
+	assert.InDelta(t, 41.25, d.Elapsed().Seconds(), 1, "time goes on from the last event")
+	require.NoError(t, d.Event("three"))
+	require.NoError(t, d.Close())
+	data, err := os.ReadFile(d.File(Progress))
+	require.NoError(t, err)
+	assert.Regexp(t, `^\{"t":0\.\d+,"event":"one"\}\n\{"t":41\.250,"event":"two"\}\n\{"t":4\d\.\d+,"event":"three"\}\n$`, string(data))
+	require.NoError(t, filepath.WalkDir(path, func(path string, e fs.DirEntry, err error) error {
+		assert.False(t, e.Type().IsRegular() && temporary(e.Name()), path)
+		return err
+	}))
+	_, err = Open(filepath.Join(path, "absent"))
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// A journal whose last line is no event, or that is one torn line, ends no run.
+func TestJournalsOfAnyContent(t *testing.T) {
+	for text, want := range map[string]string{"": "", "torn": "", "no event\n": "no event\n", "\n\n": "\n\n", "{\"t\":-1}\n{": "{\"t\":-1}\n", "{\"t\":1e99}\n": "{\"t\":1e99}\n"} {
+		path := filepath.Join(t.TempDir(), "run")
+		require.NoError(t, os.Mkdir(path, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(path, Progress), []byte(text), 0o600))
+		d, err := Open(path)
+		require.NoError(t, err, "%q", text)
+		assert.Less(t, d.Elapsed(), time.Minute)
+		require.NoError(t, d.Close())
+		data, err := os.ReadFile(d.File(Progress))
+		require.NoError(t, err)
+		assert.Equal(t, want, string(data), "%q", text)
+	}
+}
+
+func TestBeginnings(t *testing.T) {
+	parent := t.TempDir()
+	d, err := Make(filepath.Join(parent, "a"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(d.File(Config), nil, 0o600))
+	early, err := Early(d.Path)
+	require.NoError(t, err)
+	assert.True(t, early)
+	require.NoError(t, os.WriteFile(d.File(Model), nil, 0o600))
+	require.NoError(t, os.WriteFile(d.File("mine"), nil, 0o600))
+	early, err = Early(d.Path)
+	require.NoError(t, err)
+	assert.False(t, early)
+	require.NoError(t, d.Clear())
+	assert.NoFileExists(t, d.File(Model))
+	assert.FileExists(t, d.File("mine"), "only what is of a run is removed")
+	require.NoError(t, os.Mkdir(d.File(Checkpoints), 0o700))
+	require.NoError(t, d.Finish(true))
+	assert.DirExists(t, d.File(Checkpoints))
+	require.NoError(t, d.Close())
+
+	for i, name := range []string{"b", "c"} {
+		dir := filepath.Join(parent, name)
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, Config), nil, 0o600))
+		at := time.Now().Add(time.Duration(i-5) * time.Hour)
+		require.NoError(t, os.Chtimes(filepath.Join(dir, Config), at, at))
+	}
+	runs, err := Runs(parent)
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(parent, "c"), filepath.Join(parent, "b"), filepath.Join(parent, "a")}, runs, "the newest first, one without a configuration last")
+	runs, err = Runs(filepath.Join(parent, "absent"))
+	require.NoError(t, err)
+	assert.Empty(t, runs)
 }
