@@ -105,7 +105,11 @@ func comparison(args []string, outcomes []*outcome) string {
 	var b strings.Builder
 	what := "its embedded model"
 	if len(args) > 0 {
-		what = "`" + strings.Join(args, " ") + "`"
+		names := make([]string, len(args)) // of files, without where they lie
+		for i, a := range args {
+			names[i] = filepath.Base(a)
+		}
+		what = "`" + strings.Join(names, " ") + "`"
 	}
 	fmt.Fprintf(&b, "# Attribution with the whole gradient and streamed\n\nMade by `go run ./benchmarks/sevenb compare`: `guardcpu run` on %s, %d samples to forget. "+
 		"A stream has the gradient of one block in memory; between blocks it keeps activations and their gradients in the type named. Differences are relative to the largest score, or multiplier.\n\n", what, len(outcomes[0].scores))

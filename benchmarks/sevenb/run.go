@@ -200,9 +200,12 @@ func (o *runOptions) run(ctx context.Context, p part, model string) (*Run, error
 	if r.Child, err = runChild(ctx, r.Args); err != nil {
 		return nil, err
 	}
+	plain := strings.NewReplacer(dir, "WORK", o.dir, "DIR") // for others than this machine
 	for i, a := range r.Args {
-		r.Args[i] = strings.ReplaceAll(strings.ReplaceAll(a, dir, "WORK"), o.dir, "DIR")
+		r.Args[i] = plain.Replace(a)
 	}
+	r.Args[0] = "guardcpu"
+	r.Stdout, r.Stderr = []byte(plain.Replace(string(r.Stdout))), []byte(plain.Replace(string(r.Stderr)))
 	if r.Exit == 0 {
 		if err := json.Unmarshal(r.Stdout, &r.Reported); err != nil {
 			return nil, fmt.Errorf("what it printed: %w: %s", err, r.Stdout)
@@ -325,10 +328,10 @@ func writeRows(path string, items []tofu.Item) error {
 // keep writes what a part printed.
 func (o *runOptions) keep(dir string, r *Run) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s, %s, others used %.1f%% of the CPUs\n# guardcpu %s\n# exit %d after %.1f s, peak resident memory %d bytes\n", r.Date, r.Commit, 100*r.Foreign, strings.Join(r.Args[1:], " "), r.Exit, r.Seconds, r.PeakRSS)
-	b.WriteString(strings.ReplaceAll(string(r.Stdout), o.dir, "DIR"))
+	fmt.Fprintf(&b, "# %s, %s, others used %.1f%% of the CPUs\n# %s\n# exit %d after %.1f s, peak resident memory %d bytes\n", r.Date, r.Commit, 100*r.Foreign, strings.Join(r.Args, " "), r.Exit, r.Seconds, r.PeakRSS)
+	b.Write(r.Stdout)
 	for line := range strings.Lines(string(r.Stderr)) {
-		b.WriteString("# " + strings.ReplaceAll(line, o.dir, "DIR"))
+		b.WriteString("# " + line)
 	}
 	return os.WriteFile(filepath.Join(dir, r.Name+".txt"), []byte(b.String()), 0o644)
 }

@@ -147,7 +147,8 @@ func TestComparison(t *testing.T) {
 	require.NoError(t, err)
 	o := &outcome{scores: []float64{1, 2, 3}, multipliers: []float64{1, 1, 1}}
 	o.metrics.Before, o.metrics.Baseline, o.metrics.Guard = m, m, m
-	text := comparison(nil, []*outcome{o, o, o})
+	text := comparison([]string{"--model", "/some/where/m.gguf"}, []*outcome{o, o, o})
+	assert.Contains(t, text, "`guardcpu run` on `--model m.gguf`, 3 samples")
 	assert.Contains(t, text, "| stream-bf16 | 1.000000 | 0.0e+00 | 0.0e+00 |")
 	assert.Contains(t, text, "| forget, probability | 0.50000 | 0.50000 | 0.50000 | 0.50000 | 0.50000 |")
 }
