@@ -37,7 +37,7 @@ type outcome struct {
 func compareCommand(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("sevenb compare", flag.ExitOnError)
 	program := f.String("guardcpu", "guardcpu", "`path` of guardcpu")
-	dir := f.String("dir", "", "`folder` that is made for the run directories")
+	dir := f.String("dir", "", "`folder` of the run directories; runs that are unfinished go on")
 	out := f.String("out", "", "`file` for the table (default: standard output)")
 	f.Usage = func() {
 		fmt.Fprintf(f.Output(), "sevenb compare -dir FOLDER [FLAGS] [-- OPTIONS of guardcpu run]\nWithout options of guardcpu run it works on its embedded model.\n")
@@ -49,7 +49,7 @@ func compareCommand(ctx context.Context, args []string) error {
 	if *dir == "" {
 		return fmt.Errorf("compare wants -dir FOLDER")
 	}
-	if err := os.Mkdir(*dir, 0o755); err != nil {
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
 		return err
 	}
 	outcomes := make([]*outcome, len(forms))
@@ -59,7 +59,7 @@ func compareCommand(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if c.Exit != 0 {
+		if c.Exit != 0 && c.Exit != isComplete {
 			return fmt.Errorf("%s: exit %d: %s", form.name, c.Exit, c.Stderr)
 		}
 		log.Printf("%s: %.0f s", form.name, c.Seconds)
@@ -74,6 +74,9 @@ func compareCommand(ctx context.Context, args []string) error {
 	}
 	return os.WriteFile(*out, []byte(text), 0o644)
 }
+
+// isComplete is guardcpu's exit status for a run directory that is complete.
+const isComplete = 12
 
 // readOutcome reads scores.jsonl and metrics.json of a run directory.
 func readOutcome(dir string) (*outcome, error) {

@@ -53,16 +53,16 @@ func (o *scoreOptions) flags() []cli.Flag {
 		&cli.IntFlag{Name: "retain-samples", Usage: "take the mean gradient of `N` random retain samples and give standard errors; 0 takes all", Destination: &o.RetainSamples, Category: "attribution", Validator: atLeast(0)},
 		&cli.IntFlag{Name: "score-groups", Usage: "`N` groups of retain samples for the standard errors", Value: o.Groups, Destination: &o.Groups, Category: "attribution", Validator: atLeast(1)},
 		&cli.IntFlag{Name: "score-batch-tokens", Usage: "pack about `N` tokens into a batch; changes scores by rounding only", Value: o.BatchTokens, Destination: &o.BatchTokens, Category: "attribution", Validator: atLeast(1)},
+		&cli.IntFlag{Name: "chunk", Usage: "hold the gradient of `N` blocks at a time; 0: of as many as --memory allows, best of all", Destination: &o.ChunkBlocks, Category: "attribution", Validator: atLeast(0)},
+		&cli.StringFlag{Name: "spill", Usage: "`TYPE` in which activations and their gradients are kept between chunks: bf16 or f32", Value: string(o.Spill), Destination: (*string)(&o.Spill), Category: "attribution", Validator: oneOf(string(engine.SpillBF16), string(engine.SpillF32))},
 	}
 }
 
-// streamFlags say how attribution works where the gradient of the whole model does not fit into the memory.
+// streamFlags are those of commands that attribute and do nothing else.
 func (o *scoreOptions) streamFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "forget-samples", Usage: "score `N` random samples to forget, for an estimate; 0 scores all", Destination: &o.forgetSamples, Category: "attribution", Validator: atLeast(0)},
-		&cli.IntFlag{Name: "chunk", Usage: "hold the gradient of `N` blocks at a time; 0: of as many as --memory allows, best of all", Destination: &o.ChunkBlocks, Category: "attribution", Validator: atLeast(0)},
-		&cli.StringFlag{Name: "spill", Usage: "`TYPE` in which activations and their gradients are kept between chunks: bf16 or f32", Value: string(o.Spill), Destination: (*string)(&o.Spill), Category: "attribution", Validator: oneOf(string(engine.SpillBF16), string(engine.SpillF32))},
-		&cli.StringFlag{Name: "spill-dir", Usage: "`DIR` for them (default: attribution in the output directory)", Destination: &o.SpillDir, TakesFile: true, Category: "attribution"},
+		&cli.StringFlag{Name: "spill-dir", Usage: "`DIR` for what is kept between chunks (default: attribution in the output directory)", Destination: &o.SpillDir, TakesFile: true, Category: "attribution"},
 	}
 }
 
