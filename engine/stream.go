@@ -125,6 +125,7 @@ type stage struct {
 	write   string // the spill that it makes; "": none
 	drop    []string
 	weights float64 // that a token is multiplied with
+	frozen  bool    // they have no gradient, though adapters may have one
 }
 
 func (s stage) String() string {
@@ -164,7 +165,7 @@ func (m *Model) streamStages(blocks int) (stages []stage) {
 	last := inputSpill(c.NLayers)
 	head := stage{kind: stageHead, write: gradientSpill(c.NLayers), drop: []string{last}, weights: float64(m.w.output.Len())}
 	end := stage{kind: stageEmbedding, drop: []string{gradientSpill(0)}}
-	if c.Tied {
+	if m.tiedGradient() {
 		head.drop, end.drop = nil, append(end.drop, last, tiedSpill)
 		end.weights = head.weights
 	}
@@ -177,7 +178,11 @@ func (m *Model) streamStages(blocks int) (stages []stage) {
 		}
 		stages = append(stages, st)
 	}
-	return append(stages, end)
+	stages = append(stages, end)
+	for i := range stages {
+		stages[i].frozen = !m.w.embed.Trainable
+	}
+	return stages
 }
 
 // blockWork returns the weights that a token is multiplied with in blocks [lo,hi).
@@ -265,15 +270,21 @@ func (s *stream) reserve(rows int) {
 }
 
 // batchFlops returns the flops of a stage for a batch: 2 for each weight and token in the forward pass,
-// once more when it is repeated, for the gradient of the input, and for G or each product with a G.
+// once more when it is repeated, for the gradient of the input, and for G or each product with a G. What adapters
+// take is not counted.
 func batchFlops(st stage, b StreamBatch, groups int) float64 {
 	passes, tokens := 1, rowCount(b.Samples)
+	if st.frozen {
+		groups = 0
+	}
 	switch {
 	case st.kind == stageForward:
 	case b.Group == Scored:
 		passes = 2 + groups
 	case st.kind == stageEmbedding:
 		passes = 0
+	case st.frozen:
+		passes = 2
 	default:
 		passes = 3
 	}
@@ -339,7 +350,7 @@ func (s *stream) run(ctx context.Context, st stage) error {
 		s.done += batchFlops(st, s.batches[i], s.groups)
 		s.progress.report(int(1000*s.done/s.work), 1000)
 	}
-	if st.kind == stageHead && s.m.Config.Tied {
+	if st.kind == stageHead && s.m.tiedGradient() {
 		if err := s.saveTied(grads); err != nil {
 			return err
 		}
@@ -407,7 +418,7 @@ func (s *stream) read(name string, section int, x []float32) (err error) {
 // head computes the losses of a batch and returns the gradient of the last output.
 func (s *stream) head(batch int, grads []*Grads) (nn.Mat, error) {
 	sink := s.sink(batch, grads)
-	if s.batches[batch].Group == Scored && s.m.Config.Tied { // G is not complete
+	if s.batches[batch].Group == Scored && s.m.tiedGradient() { // G is not complete
 		sink = only{sink, func(p *nn.Param) bool { return !s.isTied(p) }}
 	}
 	var dh nn.Mat
@@ -454,7 +465,7 @@ func (s *stream) embedding(batch int, grads []*Grads) error {
 	to := &route{ctx: s.m.Ctx, to: sink}
 	to.beginRows(t.sampleOf)
 	s.m.embedBackward(s.m.Ctx, dh, t.ids, t.pos, to)
-	if s.batches[batch].Group == Scored && s.m.Config.Tied {
+	if s.batches[batch].Group == Scored && s.m.tiedGradient() {
 		_, _, err := s.runHead(batch, only{sink, s.isTied})
 		return err
 	}
@@ -503,6 +514,9 @@ func trained(ps ...*nn.Param) (out []*nn.Param) {
 	return out
 }
 
+// tiedGradient says whether the head and the embedding add to one gradient.
+func (m *Model) tiedGradient() bool { return m.Config.Tied && len(trained(m.w.embed)) > 0 }
+
 // tied returns the parameters that the head and the embedding share.
 func (s *stream) tied() []*nn.Param { return trained(s.m.w.embed) }
 
@@ -518,7 +532,7 @@ func (s *stream) gradients(st stage) ([]*Grads, error) {
 	for k := range grads {
 		grads[k], memory = gradsIn(memory, s.m.Ctx, ps)
 	}
-	if st.kind == stageEmbedding && s.m.Config.Tied {
+	if st.kind == stageEmbedding && s.m.tiedGradient() {
 		err := s.eachTied(grads, func(section int, g []float32) error { return s.read(tiedSpill, section, g) })
 		return grads, err
 	}
@@ -574,7 +588,7 @@ func (s *stream) saveTied(grads []*Grads) error {
 func (s *stream) measure(st stage, grads []*Grads) {
 	c := s.m.Ctx
 	for i, p := range s.params {
-		if grads[0].of[p] == nil || st.kind == stageHead && s.m.Config.Tied && s.isTied(p) {
+		if grads[0].of[p] == nil || st.kind == stageHead && s.m.tiedGradient() && s.isTied(p) {
 			continue
 		}
 		sum := grads[0].Of(p)

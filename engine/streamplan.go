@@ -55,7 +55,7 @@ func (m *Model) PlanStream(batches []StreamBatch, o StreamOptions) *StreamPlan {
 		if st.write != "" {
 			held[st.write], x.Written = boundary, boundary
 		}
-		if st.kind == stageHead && c.Tied {
+		if st.kind == stageHead && m.tiedGradient() {
 			for _, p := range trained(m.w.embed) {
 				held[tiedSpill] += uint64(4 * groups * p.Len())
 			}
@@ -94,7 +94,7 @@ func (m *Model) stageWeights(st stage, rows int) (n uint64) {
 		n += m.mapped(m.w.blocks[l].Params()...)
 	}
 	switch {
-	case st.kind == stageHead, st.kind == stageEmbedding && m.Config.Tied:
+	case st.kind == stageHead, st.kind == stageEmbedding && m.tiedGradient():
 		n += m.mapped(m.w.output)
 	case st.lo == 0: // of the embedding, what a batch looks at, and what the system maps around it
 		n += min(m.mapped(m.w.embed, m.w.positions), uint64(rows)*faultAround)

@@ -57,6 +57,20 @@ func RemoveStream(dir string) error {
 	return nil
 }
 
+// StreamSize returns the bytes that streams have left in dir.
+func StreamSize(dir string) (n uint64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && ours.MatchString(e.Name()) {
+			n += uint64(info.Size())
+		}
+	}
+	return n
+}
+
 // removeSpills deletes the files of streams in dir but for those to keep.
 func removeSpills(dir string, keep []string) error {
 	entries, err := os.ReadDir(dir)

@@ -153,9 +153,13 @@ func planWhole(s *scoring) *AttributionPlan {
 	plan.Buffers = append(plan.Buffers, engine.Buffer{Name: "gradients", Bytes: uint64(4 * len(s.share) * trained)})
 	plan.Buffers = append(plan.Buffers, m.TraceBuffers(rows, targets, c.NLayers, kept, len(s.share))...)
 	plan.finish(m.MappedWeights())
+	passes := [2]int{3, 2 + len(s.share)}
+	if !m.Params()[0].Trainable { // what adapters take is not counted
+		passes = [2]int{2, 2}
+	}
 	plan.Phases = []AttributionPhase{
-		{Name: "retain", Flops: 6 * tokens[0], Weights: m.MappedWeights()},
-		{Name: "forget", Flops: float64(4+2*len(s.share)) * tokens[1], Weights: m.MappedWeights()},
+		{Name: "retain", Flops: float64(2*passes[0]) * tokens[0], Weights: m.MappedWeights()},
+		{Name: "forget", Flops: float64(2*passes[1]) * tokens[1], Weights: m.MappedWeights()},
 	}
 	return plan
 }

@@ -143,7 +143,7 @@ func (e *env) planAttribution(m *engine.Model, retain, forget []engine.Sample, o
 	if !plan.Streamed() {
 		return plan, nil
 	}
-	if free, ok := rundir.FreeSpace(o.SpillDir); ok && free < plan.Spill {
+	if free, ok := rundir.FreeSpace(o.SpillDir); ok && free+engine.StreamSize(o.SpillDir) < plan.Spill {
 		return nil, ioError(fmt.Errorf("%s: attribution keeps %s there, %s are free", o.SpillDir, bytesText(plan.Spill), bytesText(free)), "use --spill-dir for another place")
 	}
 	e.bars.Printf("Attribution in %s of up to %s: %s of memory, %s in %s.", plural(len(plan.Chunks), "chunk"), plural(plan.ChunkBlocks, "block"), bytesText(plan.Peak), bytesText(plan.Spill), o.SpillDir)
