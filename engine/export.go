@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -62,6 +63,7 @@ func (m *Model) Export(path string, o ExportOptions) error {
 // ExportParts is Export for a model that may take several files. It returns their names.
 func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 	var replace []gguf.TensorData
+	var packed []byte // of one tensor after the other
 	for _, parts := range m.tensors() {
 		name := tensorOf(parts[0])
 		changed := slices.ContainsFunc(parts, m.changed)
@@ -76,7 +78,11 @@ func (m *Model) ExportParts(path string, o ExportOptions) ([]string, error) {
 		t, _ := m.File.Tensor(name)
 		replace = append(replace, gguf.TensorData{
 			Name: name, Type: typ.GGUF, Dims: t.Dims,
-			Bytes: func() ([]byte, error) { return m.pack(parts, typ) },
+			Bytes: func() ([]byte, error) {
+				var err error
+				packed, err = m.pack(packed, parts, typ)
+				return packed, err
+			},
 		})
 	}
 	return gguf.RewriteSplit(path, m.File, o.Set, replace, o.Split)
@@ -108,17 +114,43 @@ func (m *Model) stale(p *nn.Param) bool {
 	return false
 }
 
-// pack returns the present value of a tensor's parts as typ stores it.
-func (m *Model) pack(parts []*nn.Param, typ *quant.Type) ([]byte, error) {
-	size := parts[0].Rows * typ.RowBytes(parts[0].Cols)
-	out := make([]byte, len(parts)*size)
+// packRows is how many rows of a tensor are numbers at once when it is packed.
+const packRows = 32
+
+// pack returns the present value of a tensor's parts as typ stores it, in buf if that is large enough. Besides it takes
+// packRows rows of float32 for each worker.
+func (m *Model) pack(buf []byte, parts []*nn.Param, typ *quant.Type) ([]byte, error) {
+	rows, row := parts[0].Rows, typ.RowBytes(parts[0].Cols)
+	out := growBytes(buf, len(parts)*rows*row)
+	pieces := (rows + packRows - 1) / packRows // of a part
+	errs := make([]error, len(parts)*pieces)
+	buffers := make([][]float32, m.Ctx.Par.Workers())
 	for i, p := range parts {
-		if err := typ.Pack(out[i*size:(i+1)*size], m.merged(p)); err != nil {
-			return nil, fmt.Errorf("engine: %s: %w", p.Name, err)
-		}
+		add := m.addition(p)
+		m.Ctx.Par.ForWorker(pieces, func(worker, piece int) {
+			lo := piece * packRows
+			hi := min(rows, lo+packRows)
+			buffers[worker] = grow(buffers[worker], (hi-lo)*p.Cols)
+			x := buffers[worker]
+			if p.F32 != nil {
+				copy(x, p.F32[lo*p.Cols:])
+			}
+			for r := lo; p.F32 == nil && r < hi; r++ {
+				p.Stored.Unpack(m.Ctx.K, x[(r-lo)*p.Cols:(r-lo+1)*p.Cols], r, 0)
+			}
+			if add != nil {
+				add(x, lo, hi)
+			}
+			for r := lo; r < hi; r++ {
+				err := typ.Pack(out[(i*rows+r)*row:][:row], x[(r-lo)*p.Cols:(r-lo+1)*p.Cols])
+				if err != nil && errs[i*pieces+piece] == nil {
+					errs[i*pieces+piece] = fmt.Errorf("engine: %s, row %d: %w", p.Name, r, err)
+				}
+			}
+		})
 	}
 	m.Forget(parts[0])
-	return out, nil
+	return out, cmp.Or(errs...)
 }
 
 // float32sLE decodes little-endian float32 values.

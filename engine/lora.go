@@ -117,14 +117,34 @@ func (m *Model) merged(p *nn.Param) []float32 {
 	case ad != nil:
 		w = slices.Clone(w)
 	}
-	if ad != nil {
-		sb := slices.Clone(ad.B.F32)
-		m.Ctx.K.Scale(sb, ad.Scale)
-		m.Ctx.K.Gemm(m.Ctx.Par.For, w, p.Cols, p.Rows, p.Cols, ad.A.Rows,
-			simd.Operand{Data: sb, Stride: ad.B.Cols},
-			simd.Operand{Data: ad.A.F32, Stride: ad.A.Cols}, true)
+	if add := m.addition(p); add != nil {
+		m.Ctx.Par.For((p.Rows+packRows-1)/packRows, func(i int) {
+			lo, hi := i*packRows, min(p.Rows, (i+1)*packRows)
+			add(w[lo*p.Cols:hi*p.Cols], lo, hi)
+		})
 	}
 	return w
+}
+
+// addition returns a function that adds rows [lo,hi) of s·B·A to w, nil where p has no adapter. It
+// may be called for different rows at once.
+func (m *Model) addition(p *nn.Param) func(w []float32, lo, hi int) {
+	ad := p.Adapter
+	if ad == nil {
+		return nil
+	}
+	sb := slices.Clone(ad.B.F32)
+	m.Ctx.K.Scale(sb, ad.Scale)
+	alone := func(n int, f func(int)) {
+		for i := range n {
+			f(i)
+		}
+	}
+	return func(w []float32, lo, hi int) {
+		m.Ctx.K.Gemm(alone, w, p.Cols, hi-lo, p.Cols, ad.A.Rows,
+			simd.Operand{Data: sb[lo*ad.B.Cols:], Stride: ad.B.Cols},
+			simd.Operand{Data: ad.A.F32, Stride: ad.A.Cols}, true)
+	}
 }
 
 // learnt says whether p has an adapter that adds anything: B is no longer zero.
