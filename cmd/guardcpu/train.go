@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -144,6 +145,9 @@ func trainError(err error) error {
 	var s *statusError
 	if errors.As(err, &s) || isDiverged(err) || isStopped(err) {
 		return err
+	}
+	if errors.As(err, new(*fs.PathError)) { // of the file that keeps KM's reference
+		return ioError(err, "")
 	}
 	return &statusError{status: exitData, err: err}
 }
