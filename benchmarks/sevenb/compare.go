@@ -31,7 +31,17 @@ var forms = []struct {
 // outcome is what a run of one form found.
 type outcome struct {
 	scores, multipliers []float64
-	metrics             struct{ Before, Baseline, Guard *tofu.Metrics }
+	metrics             struct{ Before, Baseline, Guard metrics }
+}
+
+// metrics is a model's object in metrics.json: an object for each set and, besides, numbers.
+type metrics map[string]any
+
+// get returns a metric of a set, or false if it was not measured.
+func (m metrics) get(set tofu.Set, name string) (float64, bool) {
+	of, _ := m[string(set)].(map[string]any)
+	v, ok := of[name].(float64)
+	return v, ok
 }
 
 func compareCommand(ctx context.Context, args []string) error {
@@ -106,15 +116,15 @@ func readOutcome(dir string) (*outcome, error) {
 // comparison makes markdown of the outcomes of the forms.
 func comparison(args []string, outcomes []*outcome) string {
 	var b strings.Builder
-	what := "its embedded model"
+	what := "without options, on its embedded model"
 	if len(args) > 0 {
 		names := make([]string, len(args)) // of files, without where they lie
 		for i, a := range args {
 			names[i] = filepath.Base(a)
 		}
-		what = "`" + strings.Join(names, " ") + "`"
+		what = "with `" + strings.Join(names, " ") + "`"
 	}
-	fmt.Fprintf(&b, "# Attribution with the whole gradient and streamed\n\nMade by `go run ./benchmarks/sevenb compare`: `guardcpu run` on %s, %d samples to forget. "+
+	fmt.Fprintf(&b, "# Attribution with the whole gradient and streamed\n\nMade by `go run ./benchmarks/sevenb compare`: `guardcpu run` %s, %d samples to forget. "+
 		"A stream has the gradient of one block in memory; between blocks it keeps activations and their gradients in the type named. Differences are relative to the largest score, or multiplier.\n\n", what, len(outcomes[0].scores))
 	b.WriteString("| | rank correlation of scores | largest difference of scores | of multipliers |\n|---|---|---|---|\n")
 	whole := outcomes[0]
@@ -128,7 +138,7 @@ func comparison(args []string, outcomes []*outcome) string {
 	b.WriteString(" before | plain |\n|---|" + strings.Repeat("---|", len(outcomes)+2) + "\n")
 	for _, set := range []tofu.Set{tofu.Forget, tofu.Retain, tofu.RealAuthors, tofu.WorldFacts} {
 		for _, name := range []string{"probability", "rougeL_recall", "truth_ratio"} {
-			if _, ok := whole.metrics.Guard.Get(set, name); !ok {
+			if _, ok := whole.metrics.Guard.get(set, name); !ok {
 				continue
 			}
 			fmt.Fprintf(&b, "| %s, %s |", set, name)
@@ -141,8 +151,8 @@ func comparison(args []string, outcomes []*outcome) string {
 	return b.String()
 }
 
-func metricCell(m *tofu.Metrics, set tofu.Set, name string) string {
-	v, ok := m.Get(set, name)
+func metricCell(m metrics, set tofu.Set, name string) string {
+	v, ok := m.get(set, name)
 	if !ok {
 		return " |"
 	}

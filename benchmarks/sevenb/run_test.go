@@ -145,10 +145,16 @@ func TestComparison(t *testing.T) {
 	logs := &tofu.Logs{Forget: []tofu.Row{{Answer: tofu.Loss{Avg: math.Ln2}}}, Retain: []tofu.Row{{Answer: tofu.Loss{Avg: math.Ln2}}}}
 	m, err := logs.Metrics(nil)
 	require.NoError(t, err)
-	o := &outcome{scores: []float64{1, 2, 3}, multipliers: []float64{1, 1, 1}}
-	o.metrics.Before, o.metrics.Baseline, o.metrics.Guard = m, m, m
+	dir := t.TempDir()
+	data, err := json.Marshal(map[string]*tofu.Metrics{"before": m, "baseline": m, "guard": m})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "metrics.json"), data, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "scores.jsonl"), []byte("{\"i\":0,\"score\":1,\"multiplier\":1}\n{\"i\":1,\"score\":2,\"multiplier\":1}\n"), 0o644))
+	o, err := readOutcome(dir)
+	require.NoError(t, err)
+	assert.Equal(t, []float64{1, 2}, o.scores)
 	text := comparison([]string{"--model", "/some/where/m.gguf"}, []*outcome{o, o, o})
-	assert.Contains(t, text, "`guardcpu run` on `--model m.gguf`, 3 samples")
+	assert.Contains(t, text, "`guardcpu run` with `--model m.gguf`, 2 samples")
 	assert.Contains(t, text, "| stream-bf16 | 1.000000 | 0.0e+00 | 0.0e+00 |")
 	assert.Contains(t, text, "| forget, probability | 0.50000 | 0.50000 | 0.50000 | 0.50000 | 0.50000 |")
 }
