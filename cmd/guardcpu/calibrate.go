@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/guardcpu/guardcpu/engine"
+	"github.com/guardcpu/guardcpu/engine/nn"
 	"github.com/guardcpu/guardcpu/guard"
 )
 
@@ -20,6 +25,58 @@ type calibration struct {
 	samples []engine.Sample // of the work, of which a few are taken
 
 	forwards map[int]speed // by the rows of a measurement
+	memory   float64       // seconds for a byte of memory that is new, 0 before it is measured
+}
+
+// newMemory returns how long it takes until so many bytes are there: the system gives pages when they are first written to.
+func (c *calibration) newMemory(bytes uint64) float64 {
+	if c.memory == 0 {
+		const size = 64 << 20
+		debug.FreeOSMemory()
+		b := make([]byte, size)
+		start := time.Now()
+		for i := 0; i < size; i += 4096 {
+			b[i] = 1
+		}
+		c.memory = time.Since(start).Seconds() / size
+	}
+	return c.memory * float64(bytes)
+}
+
+// writing returns how long it takes to write the model when it has changed: its matrices are compared with the file,
+// packed, and written to the disk that dir is on.
+func (c *calibration) writing(dir string) (float64, error) {
+	p := slices.MaxFunc(c.m.Params(), func(a, b *nn.Param) int { return a.Len() - b.Len() })
+	rows := max(1, min(p.Rows, (1<<20)/p.Cols))
+	x := make([]float32, rows*p.Cols)
+	packing, err := c.measure(func() error {
+		for range 2 { // to compare, and to pack
+			for r := range rows {
+				p.Stored.Unpack(c.m.Ctx.K, x[r*p.Cols:(r+1)*p.Cols], r, 0)
+			}
+		}
+		if p.Stored.Type.Pack == nil {
+			return nil
+		}
+		return p.Stored.Type.Pack(make([]byte, rows*p.Stored.Type.RowBytes(p.Cols)), x)
+	})
+	if err != nil {
+		return 0, err
+	}
+	const size = 16 << 20
+	disk, err := c.measure(func() error {
+		f, err := os.CreateTemp(dir, "guardcpu-calibration-*")
+		if err != nil {
+			return err
+		}
+		defer os.Remove(f.Name())
+		_, err = f.Write(make([]byte, size))
+		return errors.Join(err, f.Sync(), f.Close())
+	})
+	if err != nil {
+		return 0, ioError(fmt.Errorf("calibration: %w", err), "use --spill-dir for another place, or --time=false")
+	}
+	return packing*float64(c.m.NParams())/float64(len(x)) + disk*float64(c.m.File.Size())/size, nil
 }
 
 // speed is how long something takes: seconds for a row and for a batch, of a block and of the model's ends.

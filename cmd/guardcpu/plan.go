@@ -58,7 +58,7 @@ func planCommand(e *env) *cli.Command {
 		Name:      "plan",
 		Usage:     "say what a run would take: memory, disk, operations, time",
 		ArgsUsage: " ",
-		Description: `Nothing is trained and nothing is written. The options are those of run, and what is
+		Description: `Nothing is trained and nothing is kept. The options are those of run, and what is
 planned is each step once: a run evaluates several models and unlearns twice for each seed.
 Training is planned in every mode of training; --mode auto would take the first that fits.
 
@@ -91,7 +91,7 @@ Examples:
 				return err
 			}
 			defer x.close()
-			p := &planner{e: e, ctx: ctx, x: x, memory: &how.memory, mode: mode}
+			p := &planner{e: e, ctx: ctx, x: x, memory: &how.memory, mode: mode, dir: cmp.Or(score.SpillDir, ".")}
 			if measure {
 				p.clock = &calibration{ctx: ctx, m: x.m, samples: slices.Concat(x.forget, x.retain), forwards: map[int]speed{}}
 			}
@@ -140,6 +140,7 @@ type planner struct {
 	x      *material
 	memory *budget
 	mode   modeOptions
+	dir    string       // in which it may measure how fast the disk is
 	clock  *calibration // nil: times are not asked for
 	out    []planned
 }
@@ -273,6 +274,11 @@ func (p *planner) training(name string, t *trainWork) error {
 			rows := float64(engine.Size(t.reference).Rows)
 			seconds += rows*float64(m.Config.NLayers)*forward.block + rows*forward.ends
 		}
+		written, err := p.clock.writing(p.dir)
+		if err != nil {
+			return err
+		}
+		seconds += written + p.clock.newMemory(engine.Sum(n.buffers[1:]))
 		w.Seconds = &seconds
 	}
 	return nil
@@ -281,7 +287,7 @@ func (p *planner) training(name string, t *trainWork) error {
 // attribution plans attribution.
 func (p *planner) attribution(score *scoreOptions) error {
 	o := score.ScoreOptions
-	o.Memory, o.SpillDir = p.memory.bytes, cmp.Or(o.SpillDir, ".")
+	o.Memory, o.SpillDir = p.memory.bytes, p.dir
 	some := guard.Some(len(p.x.forget), score.forgetSamples, o.Seed)
 	forget := make([]engine.Sample, len(some))
 	for k, i := range some {
@@ -319,6 +325,7 @@ func (p *planner) attribution(score *scoreOptions) error {
 		if err != nil {
 			return trainError(err)
 		}
+		seconds += p.clock.newMemory(plan.Peak)
 		w.Seconds = &seconds
 	}
 	p.out = append(p.out, w)
@@ -384,6 +391,7 @@ func (p *planner) evaluation(sets tofu.Sets, o tofu.EvalOptions) error {
 		}
 		seconds += float64(decoded) * (float64(l)*speed.block + speed.ends)
 	}
+	seconds += p.clock.newMemory(w.Peak)
 	w.Seconds = &seconds
 	return nil
 }
