@@ -234,7 +234,7 @@ func TestFusedTrainingDiverges(t *testing.T) {
 		}
 	}
 	_, err := tr.Step([]engine.Term{good, bad})
-	assert.EqualError(t, err, "engine: diverged at step 0: loss of bad is +Inf; try a lower learning rate")
+	assert.EqualError(t, err, "engine: diverged at step 1: loss of bad is +Inf; try a lower learning rate")
 	assert.Equal(t, before, m.Snapshot())
 	assert.Zero(t, tr.Done())
 	fresh := tiny.Open(t, tiny.Shape("llama"), engine.Options{})
@@ -258,7 +258,7 @@ func TestFusedTrainingDiverges(t *testing.T) {
 	var diverged *engine.DivergedError
 	require.ErrorAs(t, err, &diverged)
 	assert.True(t, diverged.Changed)
-	assert.EqualError(t, err, "engine: diverged at step 0: norm of the gradient of blk.0.attn_norm.weight is NaN, and weights have changed: go on from the last checkpoint; try a lower learning rate")
+	assert.EqualError(t, err, "engine: diverged at step 1: norm of the gradient of blk.0.attn_norm.weight is NaN, and weights have changed: go on from the last checkpoint; try a lower learning rate")
 	assert.Zero(t, tr.Done())
 	gain.F32[3] = was
 	after := weightsOf(m)

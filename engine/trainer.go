@@ -52,7 +52,7 @@ type StepStats struct {
 // DivergedError says that a step's loss or gradient is not finite. The weights
 // are as they were before that step, unless Changed says that some of them are not.
 type DivergedError struct {
-	Step    int
+	Step    int     // updates before that step
 	What    string  // "loss of forget", "gradient norm"
 	Got     float64 // NaN or ±Inf
 	Changed bool
@@ -60,9 +60,9 @@ type DivergedError struct {
 
 func (e *DivergedError) Error() string {
 	if e.Changed {
-		return fmt.Sprintf("engine: diverged at step %d: %s is %g, and weights have changed: go on from the last checkpoint; try a lower learning rate", e.Step, e.What, e.Got)
+		return fmt.Sprintf("engine: diverged at step %d: %s is %g, and weights have changed: go on from the last checkpoint; try a lower learning rate", e.Step+1, e.What, e.Got)
 	}
-	return fmt.Sprintf("engine: diverged at step %d: %s is %g; try a lower learning rate", e.Step, e.What, e.Got)
+	return fmt.Sprintf("engine: diverged at step %d: %s is %g; try a lower learning rate", e.Step+1, e.What, e.Got)
 }
 
 // Trainer takes optimizer steps on a model. Make it after TrainFull, TrainFused or TrainLoRA.

@@ -146,7 +146,7 @@ func (e *env) finetune(ctx context.Context, m *engine.Model, samples []engine.Sa
 		return last, trainError(err)
 	}
 	if math.IsNaN(last.Loss) {
-		return last, &engine.DivergedError{Step: last.Step, What: "loss", Got: last.Loss}
+		return last, &engine.DivergedError{Step: last.Step - 1, What: "loss", Got: last.Loss}
 	}
 	task.Done()
 	return last, nil

@@ -463,7 +463,9 @@ func (r *run) failed(ctx context.Context, err error) error {
 	}
 	var names []string
 	for _, f := range entries {
-		names = append(names, f.Name())
+		if f.Name() != rundir.Lock {
+			names = append(names, f.Name())
+		}
 	}
 	r.event("failed", rundir.Field{Name: "error", Value: oneLine(err.Error())})
 	if r.manifest != nil && !r.manifest.Complete {

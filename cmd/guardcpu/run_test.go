@@ -351,7 +351,7 @@ func TestRunDiverges(t *testing.T) {
 	assert.FileExists(t, "a/scores.jsonl", "what was complete stays")
 	assert.Equal(t, false, readJSON(t, "a/manifest.json")["complete"])
 	last := strings.TrimSpace(r.stderr[strings.LastIndex(strings.TrimSpace(r.stderr), "\n"):])
-	assert.Regexp(t, `^guardcpu: .*diverged at step.*no model was written`, last)
+	assert.Regexp(t, `^guardcpu: .*diverged at step 3: .*; step 2 is safe; .*no model was written`, last)
 
 	r = guardcpu("", "finetune", "--model", "model.gguf", "--data", "retain.jsonl", "--lr", "1e38", "--epochs", "5", "--out", "out.gguf", "--batch", "2")
 	assert.Equal(t, exitDiverged, r.status, r.stderr)

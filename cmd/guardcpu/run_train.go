@@ -223,12 +223,12 @@ func (r *run) finite(step int) error {
 	for _, t := range r.m.TrainedState() {
 		for _, v := range t.F32 {
 			if x := float64(v); math.IsNaN(x) || math.IsInf(x, 0) {
-				return &engine.DivergedError{Step: step, What: "a weight of " + t.Name, Got: x}
+				return &engine.DivergedError{Step: step - 1, What: "a weight of " + t.Name, Got: x}
 			}
 		}
 		for i := 1; i < len(t.BF16); i += 2 { // the upper byte of each: sign and exponent, but for its last bit
 			if t.BF16[i]&0x7f == 0x7f && t.BF16[i-1]&0x80 != 0 {
-				return &engine.DivergedError{Step: step, What: "a weight of " + t.Name, Got: math.NaN()}
+				return &engine.DivergedError{Step: step - 1, What: "a weight of " + t.Name, Got: math.NaN()}
 			}
 		}
 	}
@@ -268,6 +268,9 @@ func (r *run) checkSpace() error {
 		dir = r.dir.Path
 	} else if r.o.dir != "" {
 		dir = r.o.dir
+	}
+	if r.dir != nil { // some of it is there
+		need -= min(need, r.dir.Size())
 	}
 	if free, ok := rundir.FreeSpace(dir); ok && free < need {
 		return ioError(fmt.Errorf("%s: %s are free, the run needs %s: its checkpoints and the model", dir, bytesText(free), bytesText(need)), "make room, or use --run-dir for another place")

@@ -32,7 +32,7 @@ func lock(path string) (*os.File, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		holder, _ := io.ReadAll(io.LimitReader(f, 1<<10))
-		dir := strings.TrimSuffix(path, string(os.PathSeparator)+lockFile)
+		dir := strings.TrimSuffix(path, string(os.PathSeparator)+Lock)
 		return nil, &LockedError{Path: dir, Holder: cmp.Or(strings.TrimSpace(string(holder)), "another process")}
 	}
 	host, err := os.Hostname()

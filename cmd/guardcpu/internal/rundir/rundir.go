@@ -22,11 +22,11 @@ const (
 	Model       = "model.gguf"
 	Logs        = "logs"        // TOFU's log files, a directory a model
 	Checkpoints = "checkpoints" // what a run that was stopped goes on from
-	lockFile    = "lock"        // while a process works in the directory
+	Lock        = "lock"        // while a process works in the directory
 )
 
 // early are the files a run makes before its first checkpoint, without which it has not begun.
-var early = []string{lockFile, Progress, Config, Manifest, Checkpoints}
+var early = []string{Lock, Progress, Config, Manifest, Checkpoints}
 
 // all are the files of a run.
 var all = append([]string{Scores, Metrics, Report, Model, Logs}, early...)
@@ -74,7 +74,7 @@ func Make(path string) (*Dir, error) {
 // another process has it, the error is a *LockedError.
 func Open(path string) (d *Dir, err error) {
 	d = &Dir{Path: path}
-	if d.lock, err = lock(d.File(lockFile)); err != nil {
+	if d.lock, err = lock(d.File(Lock)); err != nil {
 		return nil, err
 	}
 	if err = d.sweep(); err == nil {
@@ -128,7 +128,7 @@ func Early(path string) (bool, error) {
 // Clear removes everything of an earlier run, so that one can begin anew.
 func (d *Dir) Clear() error {
 	for _, name := range all {
-		if name == lockFile || name == Progress { // both are open
+		if name == Lock || name == Progress { // both are open
 			continue
 		}
 		if err := os.RemoveAll(d.File(name)); err != nil {
@@ -157,6 +157,20 @@ func (d *Dir) File(elem ...string) string {
 	return filepath.Join(append([]string{d.Path}, elem...)...)
 }
 
+// Size returns the bytes of the files in the directory.
+func (d *Dir) Size() (bytes uint64) {
+	_ = filepath.WalkDir(d.Path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what cannot be read does not count
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			bytes += uint64(info.Size())
+		}
+		return nil
+	})
+	return bytes
+}
+
 // Elapsed returns the time that has been worked in the directory, by a clock that nobody sets.
 func (d *Dir) Elapsed() time.Duration { return time.Since(d.start) }
 
@@ -167,7 +181,7 @@ func (d *Dir) Finish(keep bool) error {
 			return err
 		}
 	}
-	return os.Remove(d.File(lockFile))
+	return os.Remove(d.File(Lock))
 }
 
 // Close lets go of the directory. The journal is synced.
