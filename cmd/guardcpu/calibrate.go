@@ -17,8 +17,8 @@ import (
 	"github.com/guardcpu/guardcpu/guard"
 )
 
-// calibration measures the real work on models of the first one and the first two blocks: their difference is what a
-// block takes, and the rest what the embedding and the output take.
+// calibration measures the real work on models of the first block and of the first few: their difference is what
+// blocks take, and the rest what the embedding and the output take.
 type calibration struct {
 	ctx     context.Context
 	m       *engine.Model
@@ -95,6 +95,27 @@ func (s *speed) seconds(blocks int, batches, rows float64) float64 {
 // calibrationFlops is about what one measurement may take: half a second of two slow cores.
 const calibrationFlops = 20e9
 
+// depths returns of how many blocks the two models are. Where the ends are much more work than a block, a difference
+// of one block would drown in the noise.
+func (c *calibration) depths() []int {
+	l := c.m.Config.NLayers
+	if l == 1 {
+		return []int{1}
+	}
+	more := int(2 * float64(c.m.OutputWeights()) * float64(l) / c.m.BlockWeights())
+	return []int{1, min(l, 1+max(1, min(5, more)))}
+}
+
+// split returns what a block and the ends take by what models of the depths take.
+func (c *calibration) split(t [2]float64) (block, ends float64) {
+	d := c.depths()
+	if len(d) == 1 {
+		return t[0], 0
+	}
+	block = max(0, t[1]-t[0]) / float64(d[1]-d[0])
+	return block, max(0, t[0]-block)
+}
+
 // rows returns how many rows a measurement has: at most as many as a batch of the work, as few as the size of
 // the model asks for, and enough for products to be as fast as they get.
 func (c *calibration) rows(most int) int {
@@ -138,9 +159,8 @@ func (c *calibration) fit(rows int, prepare func(m *engine.Model) (func(samples 
 	defer runtime.GC()
 	many, few := c.take(c.rows(rows))
 	var t [2][2]float64 // [blocks-1][few, many]
-	blocks := min(2, c.m.Config.NLayers)
-	for k := range blocks {
-		m, err := c.m.First(k + 1)
+	for k, blocks := range c.depths() {
+		m, err := c.m.First(blocks)
 		if err != nil {
 			return s, err
 		}
@@ -162,12 +182,10 @@ func (c *calibration) fit(rows int, prepare func(m *engine.Model) (func(samples 
 		row = max(0, (many-few)/(nMany-nFew))
 		return row, max(0, few-row*nFew)
 	}
-	if blocks == 1 {
-		s.block, s.blockBatch = line(t[0][0], t[0][1])
-		return s, nil
-	}
-	s.block, s.blockBatch = line(max(0, t[1][0]-t[0][0]), max(0, t[1][1]-t[0][1]))
-	s.ends, s.endsBatch = line(max(0, 2*t[0][0]-t[1][0]), max(0, 2*t[0][1]-t[1][1]))
+	block, ends := c.split([2]float64{t[0][0], t[1][0]})
+	blockMany, endsMany := c.split([2]float64{t[0][1], t[1][1]})
+	s.block, s.blockBatch = line(block, blockMany)
+	s.ends, s.endsBatch = line(ends, endsMany)
 	return s, nil
 }
 
@@ -209,9 +227,8 @@ func (c *calibration) forward(rows int) (speed, error) {
 // the sequences, and there is nothing for a batch.
 func (c *calibration) decoding(sequences, past int) (s speed, err error) {
 	var t [2]float64
-	blocks := min(2, c.m.Config.NLayers)
-	for k := range blocks {
-		m, err := c.m.First(k + 1)
+	for k, blocks := range c.depths() {
+		m, err := c.m.First(blocks)
 		if err != nil {
 			return s, err
 		}
@@ -235,11 +252,8 @@ func (c *calibration) decoding(sequences, past int) (s speed, err error) {
 			return s, err
 		}
 	}
-	n := float64(sequences)
-	if blocks == 1 {
-		return speed{block: t[0] / n}, nil
-	}
-	return speed{block: max(0, t[1]-t[0]) / n, ends: max(0, 2*t[0]-t[1]) / n}, nil
+	block, ends := c.split(t)
+	return speed{block: block / float64(sequences), ends: ends / float64(sequences)}, nil
 }
 
 // attribution returns how long it takes by a plan: the samples of a batch are retained and scored by the first
@@ -255,9 +269,8 @@ func (c *calibration) attribution(mode modeOptions, o guard.ScoreOptions, plan *
 		defer os.RemoveAll(o.SpillDir)
 	}
 	var t, flops [2]float64
-	blocks := min(2, c.m.Config.NLayers)
-	for k := range blocks {
-		m, err := c.m.First(k + 1)
+	for k, blocks := range c.depths() {
+		m, err := c.m.First(blocks)
 		if err != nil {
 			return 0, err
 		}
@@ -277,12 +290,9 @@ func (c *calibration) attribution(mode modeOptions, o guard.ScoreOptions, plan *
 			return 0, err
 		}
 	}
-	if blocks == 1 {
-		return t[0] / flops[0] * plan.Flops(), nil
-	}
 	// What L blocks and the ends would take for the samples of the calibration.
 	l := float64(c.m.Config.NLayers)
-	seconds := t[0] + (l-1)*max(0, t[1]-t[0])
-	work := flops[0] + (l-1)*(flops[1]-flops[0])
-	return seconds / work * plan.Flops(), nil
+	block, ends := c.split(t)
+	blockWork, endsWork := c.split(flops)
+	return (l*block + ends) / (l*blockWork + endsWork) * plan.Flops(), nil
 }

@@ -63,7 +63,7 @@ planned is each step once: a run evaluates several models and unlearns twice for
 Training is planned in every mode of training; --mode auto would take the first that fits.
 
 Memory is the sum of what is there at the peak, tensor by tensor; the smallest budget is
-that in which weights of the file are given back and read again. Time is what the first two
+that in which weights of the file are given back and read again. Time is what the first few
 blocks take on some of the samples, times what there is to do. Where an answer ends is not known
 before: texts are taken to be as long as the answers, or with --ignore-eos as --eval-length.
 
