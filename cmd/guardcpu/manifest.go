@@ -151,7 +151,7 @@ func (m *manifest) addOutput(ctx context.Context, role string, paths ...string) 
 	if err := out.hashFile(ctx); err != nil {
 		return err
 	}
-	if role != "out" {
+	if role != "out" && role != "lora-out" {
 		out.Path = filepath.Base(out.Path) // a run directory can be moved
 	}
 	m.Outputs = append(m.Outputs, out)

@@ -154,6 +154,65 @@ func TestResumeRefuses(t *testing.T) {
 	assert.Contains(t, r.stderr, "from here on the bits are those of no other run")
 }
 
+// What is not of a run stays, whatever the options: files in a directory that is given by mistake, those beside a
+// run's own, a run that --restart would replace if its command were not refused, an output of somebody else.
+func TestRunTouchesNothingElse(t *testing.T) {
+	workshop(t)
+	require.NoError(t, os.MkdirAll("home/.config", 0o700))
+	for _, name := range []string{"home/.profile", "home/.config/.key", "home/notes"} {
+		require.NoError(t, os.WriteFile(name, []byte("mine"), 0o600))
+	}
+	for _, args := range [][]string{nil, {"--restart"}} {
+		r := guardcpu("", tinyRun(append(args, "--run-dir", "home")...)...)
+		assert.Equal(t, exitOutput, r.status, r.stderr)
+		assert.Contains(t, r.stderr, "home: output exists and is no run directory")
+	}
+	for _, name := range []string{"home/.profile", "home/.config/.key", "home/notes"} {
+		assert.FileExists(t, name)
+	}
+	require.NoError(t, os.MkdirAll("fresh", 0o700))
+	require.NoError(t, os.WriteFile("fresh/.gitignore", []byte("*"), 0o600))
+	r := guardcpu("", tinyRun("--run-dir", "fresh")...)
+	assert.Equal(t, exitOutput, r.status, r.stderr)
+	assert.FileExists(t, "fresh/.gitignore")
+
+	stopped(t, inTraining, tinyRun("--run-dir", "a", "--out", "a.gguf")...)
+	require.NoError(t, os.WriteFile("a/.gitignore", []byte("*"), 0o600))
+	require.NoError(t, os.MkdirAll("out", 0o700))
+	r = guardcpu("", tinyRun("--run-dir", "a", "--out", "out/a.gguf")...)
+	require.Zero(t, r.status, r.stderr)
+	assert.FileExists(t, "a/.gitignore")
+	want := results(t, "a")
+	r = guardcpu("", tinyRun("--run-dir", "a", "--out", "./out/a.gguf")...)
+	assert.Zero(t, r.status, r.stderr)
+	r = guardcpu("", tinyRun("--run-dir", "a", "--out", "elsewhere.gguf")...)
+	assert.Equal(t, exitOutput, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "a: the run is complete, and elsewhere.gguf is not what it wrote")
+	r = guardcpu("", tinyRun("--run-dir", "a", "--restart", "--out", "out/a.gguf")...) // without --force
+	assert.Equal(t, exitOutput, r.status, r.stderr)
+	assert.Equal(t, want, results(t, "a"), "what is refused has removed nothing")
+	r = stopped(t, inTraining, tinyRun("--run-dir", "a", "--restart")...)
+	assert.Contains(t, r.stderr, "run the same command without --restart to go on")
+	assert.NoFileExists(t, "a/model.gguf")
+}
+
+// A run may replace the output that it has begun to write, and no other.
+func TestResumeWithAnotherOutput(t *testing.T) {
+	workshop(t)
+	r := guardcpu("", tinyRun("--run-dir", "a", "--out", "a.gguf", "--keep-checkpoints")...)
+	require.Zero(t, r.status, r.stderr)
+	require.NoError(t, os.Remove("a/manifest.json")) // as after a kill just before its end
+	require.NoError(t, os.WriteFile("b.gguf", []byte("another's"), 0o600))
+	r = guardcpu("", tinyRun("--run-dir", "a", "--out", "b.gguf")...)
+	assert.Equal(t, exitOutput, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "b.gguf: output exists")
+	log := "a/logs/before/eval_log_forget.json"
+	require.NoError(t, os.WriteFile(log, []byte("{"), 0o600))
+	r = guardcpu("", tinyRun("--run-dir", "a", "--out", "a.gguf")...)
+	require.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "a/logs/before is not what was written; it is done again")
+}
+
 // A damaged checkpoint is passed over for the one before it; with both damaged the run refuses.
 func TestResumeFromDamage(t *testing.T) {
 	workshop(t)

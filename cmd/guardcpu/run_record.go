@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -153,14 +154,23 @@ func parseRecord(h *checkpoint.Header) (*record, *checkpoint.Header, error) {
 	return rec, h, nil
 }
 
-// completed reads the manifest of a run directory; nil if the run there is not complete.
-func completed(dir string) *manifest {
+// manifestOf reads the manifest of a run directory; nil if there is none.
+func manifestOf(dir string) *manifest {
 	data, err := os.ReadFile(filepath.Join(dir, rundir.Manifest))
 	if err != nil {
 		return nil
 	}
 	m := &manifest{}
-	if json.Unmarshal(data, m) != nil || !m.Complete {
+	if json.Unmarshal(data, m) != nil || len(m.Inputs) == 0 {
+		return nil
+	}
+	return m
+}
+
+// completed is manifestOf, nil if the run there is not complete.
+func completed(dir string) *manifest {
+	m := manifestOf(dir)
+	if m == nil || !m.Complete {
 		return nil
 	}
 	return m
@@ -199,8 +209,11 @@ func (r *run) locateAt(path string) error {
 	if m != nil && !r.o.restart {
 		return r.complete(path, m)
 	}
-	rec, _, err := r.peek(path)
-	if err == nil && rec == nil && m == nil && !r.o.restart {
+	begun, err := r.store(path).Has(recordName)
+	if err != nil {
+		return dirError(err)
+	}
+	if !begun && !(r.o.restart && manifestOf(path) != nil) {
 		early, readErr := rundir.Early(path)
 		if readErr != nil || !early {
 			return outputError("give another directory", "%s: %w and is no run directory", path, rundir.ErrExists)
@@ -213,16 +226,13 @@ func (r *run) locateAt(path string) error {
 		return dirError(err)
 	}
 	if r.o.restart {
-		if err := r.dir.Clear(); err != nil {
-			return ioError(err, "")
-		}
-		return nil
+		return nil // enter clears it, when nothing is refused any more
 	}
 	// What was read before the directory was taken may be another process's that has gone on.
 	if m := completed(path); m != nil {
 		return r.complete(path, m)
 	}
-	rec, _, err = r.peek(path)
+	rec, _, err := r.peek(path)
 	if err == nil && rec != nil {
 		if what := r.differs(rec); what != "" {
 			return &statusError{status: exitUsage, err: fmt.Errorf("%s: %s", path, what), remedy: "use the same options and files, another --run-dir, or --restart to begin anew"}
@@ -274,6 +284,11 @@ func (r *run) complete(path string, m *manifest) error {
 	if what := r.differs(was); what != "" {
 		return outputError("give another directory, or --restart to replace the run", "%s: %w: a complete run, and %s", path, rundir.ErrExists, what)
 	}
+	for role, to := range map[string]string{"out": r.o.out, "lora-out": r.o.mode.loraOut} {
+		if to != "" && !slices.ContainsFunc(m.Outputs, func(out input) bool { return out.Role == role && wholeName(out.Path) == wholeName(to) }) {
+			return outputError("run it without --"+role+", or with --restart to do it anew", "%s: the run is complete, and %s is not what it wrote", path, to)
+		}
+	}
 	for _, out := range m.Outputs {
 		at := out.Path
 		if out.Role != "out" && out.Role != "lora-out" {
@@ -286,6 +301,12 @@ func (r *run) complete(path string, m *manifest) error {
 	}
 	return &completeError{path: path, m: m}
 }
+
+// partOf ends the names of a model in several files.
+var partOf = regexp.MustCompile(`-\d{5}-of-\d{5}\.gguf$`)
+
+// wholeName is the path of an output as it was asked for.
+func wholeName(path string) string { return partOf.ReplaceAllString(filepath.Clean(path), ".gguf") }
 
 // completeError says that there is nothing left to do.
 type completeError struct {
@@ -343,6 +364,9 @@ func (r *run) takeUp(rec *record, h *checkpoint.Header) error {
 	if r.o.mode.loraOut == "" {
 		r.o.mode.loraOut = rec.LoRAOut
 	}
+	if r.o.out != rec.Out || r.o.mode.loraOut != rec.LoRAOut {
+		rec.Out, rec.LoRAOut, rec.Writing = r.o.out, r.o.mode.loraOut, false // nothing there is of this run
+	}
 	r.o.mode.mode = rec.Mode
 	r.record, r.start = rec, rec.Started
 	return nil
@@ -397,7 +421,10 @@ func once[T any](r *run, name string, do func() (T, error)) (found T, err error)
 
 // stoppedAt says where a signal has stopped the run.
 func (r *run) stoppedAt() string {
-	const on = "run the same command to go on"
+	on := "run the same command to go on"
+	if r.o.restart {
+		on = "run the same command without --restart to go on"
+	}
 	if s := r.saved; s.training != nil && s.step > 0 && s.training.name == r.step() {
 		return fmt.Sprintf("stopped at step %d of %s (of %d): %s", s.step, s.training.name, s.steps, on)
 	}

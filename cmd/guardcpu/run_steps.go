@@ -92,6 +92,11 @@ func (r *run) enter(ctx context.Context) (err error) {
 			return dirError(err)
 		}
 	}
+	if r.o.restart {
+		if err := r.dir.Clear(); err != nil {
+			return ioError(fmt.Errorf("%s: %w", r.dir.Path, pathCause(err)), "")
+		}
+	}
 	r.checkpoints = r.store(r.dir.Path)
 	r.checkpoints.Kernels, r.checkpoints.Compute = r.m.Ctx.K.Name, r.m.Ctx.Compute.On(r.m.Ctx.K).String()
 	if resumed {
@@ -240,6 +245,9 @@ func (r *run) measure(ctx context.Context, key, name string, get func() (*engine
 	dir := r.dir.File(rundir.Logs, key)
 	o := r.o.eval.options(r.enc.format)
 	if sets := r.record.Sets[key]; len(sets) > 0 {
+		if err := keepLogs(dir, sets); err != nil {
+			return ioError(err, "")
+		}
 		have, err := tofu.ReadLogs(dir)
 		if err != nil {
 			return ioError(err, "")
@@ -268,6 +276,21 @@ func (r *run) measure(ctx context.Context, key, name string, get func() (*engine
 		return ioError(err, "")
 	}
 	return nil
+}
+
+// keepLogs removes from a directory of logs all but those of the sets, which are whole.
+func keepLogs(dir string, sets map[tofu.Set]string) error {
+	whole := map[string]bool{}
+	for set := range sets {
+		whole[tofu.LogFile(set)] = true
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !whole[e.Name()] {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // reached is a get of examine for the end of a training.

@@ -62,8 +62,12 @@ func CheckWritable(dir string) error {
 	return nil
 }
 
-// SweepOutput removes the temporary files that a process which was killed has left of the output path.
+// SweepOutput removes the temporary files that a process which was killed has left of the output path,
+// if there is one.
 func SweepOutput(path string) {
+	if path == "" {
+		return
+	}
 	dir, name := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Clean(dir))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -139,16 +140,30 @@ func (d *Dir) Clear() error {
 	return d.journal.Truncate(0)
 }
 
-// temporary says whether a file is one that atomicfile had not given its name yet.
-func temporary(name string) bool { return strings.HasPrefix(name, ".") }
+// unnamed is what atomicfile calls a file that has not got its name yet, and CheckWritable its probe.
+var unnamed = regexp.MustCompile(`^\.(.+?)-?\d+$`)
+
+// temporary says whether a file beside those of a run is one that had not got its name yet. Nothing else is
+// touched: the directory may be one of the user's.
+func temporary(name string) bool {
+	m := unnamed.FindStringSubmatch(name)
+	return m != nil && (m[1] == "guardcpu" || slices.Contains(all, m[1]))
+}
 
 // sweep removes temporary files.
 func (d *Dir) sweep() error {
 	return filepath.WalkDir(d.Path, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() || !temporary(e.Name()) {
+		if err != nil || path == d.Path {
 			return err
 		}
-		return os.Remove(path)
+		top := filepath.Dir(path) == d.Path
+		switch {
+		case e.IsDir() && top && e.Name() != Checkpoints && e.Name() != Logs:
+			return fs.SkipDir
+		case e.Type().IsRegular() && (top && temporary(e.Name()) || !top && unnamed.MatchString(e.Name())):
+			return os.Remove(path)
+		}
+		return nil
 	})
 }
 
