@@ -123,7 +123,7 @@ func attributionError(ctx context.Context, err error, o scoreOptions) error {
 	var file *fs.PathError
 	switch {
 	case errors.As(err, &memory):
-		return &statusError{status: exitIO, err: err, remedy: "use --mode lora, fewer --score-groups, or more --memory"}
+		return &statusError{status: exitIO, err: err, remedy: fmt.Sprintf("use --memory %s, --mode lora, or fewer --score-groups", sizeText(memory.Needed))}
 	case errors.As(err, &file):
 		return ioError(err, "")
 	case isStopped(err) && ctx.Err() != nil && o.SpillKey != "":

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,6 +56,9 @@ func applyConfig(cmd *cli.Command) error {
 		return nil
 	}
 	data, err := readFile(path)
+	if dir := cmd.String("resume"); errors.Is(err, fs.ErrNotExist) && dir != "" {
+		return nothingToResume(dir)
+	}
 	if err != nil {
 		return &statusError{status: exitUsage, err: fmt.Errorf("%s: %w", path, err), remedy: "--config wants a YAML file"}
 	}

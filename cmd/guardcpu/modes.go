@@ -50,6 +50,9 @@ func (e *env) choose(m *engine.Model, b *budget, o *modeOptions, work []*trainWo
 	if o.mode == "auto" {
 		modes = slices.DeleteFunc(slices.Clone(modes), func(mode string) bool { return mode == "fused" && clips(work) })
 	}
+	if o.mode == "fused" && clips(work) {
+		return usageError("--mode fused has neither clipping nor momentum: when the norm of the gradient is known, the weights have changed; set both to 0, or use another mode")
+	}
 	all, err := o.needs(m, modes, work, evaluated)
 	if err != nil {
 		return err

@@ -90,6 +90,9 @@ func TestModeAuto(t *testing.T) {
 	o.mode = "auto"
 	require.NoError(t, e.choose(m, &budget{limit{bytes: all[2].most.smallest(), from: "machine"}}, &o, work, v))
 	assert.Equal(t, "lora", o.mode)
+	o.mode = "fused"
+	err = e.choose(m, &budget{}, &o, work, v)
+	assert.ErrorContains(t, err, "--mode fused has neither clipping nor momentum")
 }
 
 // With more memory a trace keeps more, and what is said of its size stays within the budget.

@@ -119,16 +119,14 @@ func TestResumeRefuses(t *testing.T) {
 		{"option", exitUsage, `a: it was begun with --lr 0\.003, not 0\.004; use the same options and files, another --run-dir, or --restart`, tinyRun("--run-dir", "a", "--lr", "0.004")},
 		{"gold", exitUsage, `a: it was begun with --gold empty, not train`, tinyRun("--run-dir", "a", "--gold", "train")},
 		{"input more", exitUsage, `a: it was begun without --refusals`, tinyRun("--run-dir", "a", "--refusals", "no.txt")},
-		{"nothing to resume", exitCheckpoint, `absent/config\.yaml: no such file`, []string{"run", "--resume", "absent"}},
+		{"nothing to resume", exitCheckpoint, `absent: no usable checkpoint: no run has begun there; use --run-dir to begin one`, []string{"run", "--resume", "absent"}},
 		{"two directories", exitUsage, `use it without --config and --run-dir`, []string{"run", "--resume", "a", "--run-dir", "b"}},
 		{"cadence", exitUsage, `want a number of steps, or a time`, tinyRun("--run-dir", "a", "--checkpoint-every", "often")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile("no.txt", []byte("no.\n"), 0o600))
 			r := guardcpu("", c.args...)
-			if c.name != "nothing to resume" {
-				assert.Equal(t, c.status, r.status, r.stderr)
-			}
+			assert.Equal(t, c.status, r.status, r.stderr)
 			assert.Regexp(t, `^guardcpu: .*`+c.want+`.*\n$`, r.stderr)
 			assert.Equal(t, before, kept())
 		})
@@ -194,6 +192,15 @@ func TestRunTouchesNothingElse(t *testing.T) {
 	r = stopped(t, inTraining, tinyRun("--run-dir", "a", "--restart")...)
 	assert.Contains(t, r.stderr, "run the same command without --restart to go on")
 	assert.NoFileExists(t, "a/model.gguf")
+}
+
+// Attribution that does not fit is refused before the training that comes first, with what would do.
+func TestRunRefusesBeforeWork(t *testing.T) {
+	workshop(t)
+	r := guardcpu("", tinyRun("--run-dir", "a", "--memory", "64M")...)
+	assert.Equal(t, exitIO, r.status, r.stderr)
+	assert.Regexp(t, `^(.*\n)*guardcpu: attribution of .*; use --memory \d+MiB, --mode lora`, r.stderr)
+	assert.NoDirExists(t, "a")
 }
 
 // A run may replace the output that it has begun to write, and no other.

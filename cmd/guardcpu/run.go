@@ -191,6 +191,7 @@ type run struct {
 	saved       saved
 	at          *training // whose end the model is at; nil: another state
 	pristine    bool      // the model is as its file holds it
+	spill       uint64    // bytes that attribution keeps on the disk at most
 
 	sets      *sets
 	eval      tofu.Sets
@@ -305,6 +306,9 @@ func newRun(ctx context.Context, e *env, cmd *cli.Command, o *runOptions) (r *ru
 	}
 	if evaluated.batch < o.eval.batch {
 		o.eval.together = evaluated.batch
+	}
+	if err := r.planScores(); err != nil {
+		return r, err
 	}
 	r.pristine = true
 	if err := r.checkSpace(); err != nil {

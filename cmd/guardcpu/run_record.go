@@ -257,6 +257,10 @@ func (r *run) needResumable(path string) error {
 	if r.cmd.String("resume") == "" || r.o.restart {
 		return nil
 	}
+	return nothingToResume(path)
+}
+
+func nothingToResume(path string) error {
 	return &statusError{status: exitCheckpoint, err: fmt.Errorf("%s: no usable checkpoint: no run has begun there", path), remedy: "use --run-dir to begin one"}
 }
 

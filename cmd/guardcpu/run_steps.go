@@ -354,15 +354,39 @@ func (r *run) discard(t *training) {
 	}
 }
 
+// spillDir is the directory, among the checkpoints, of what attribution keeps between two chunks.
+const spillDir = "attribution"
+
+// scoring are the options of attribution, whose spills are in dir.
+func (r *run) scoring(dir string) scoreOptions {
+	o := r.o.score
+	o.SpillDir, o.Memory = dir, r.o.memory.bytes
+	return o
+}
+
+// planScores refuses attribution that does not fit before work starts, and finds what it needs of the disk.
+func (r *run) planScores() error {
+	if r.record != nil && r.record.Done["attribute"] != nil {
+		return nil
+	}
+	o := r.scoring(spillDir)
+	plan, err := guard.PlanAttribution(r.m, r.retain, r.forget, o.ScoreOptions)
+	if err != nil {
+		return attributionError(context.Background(), err, o)
+	}
+	r.spill = plan.Spill
+	return nil
+}
+
 // score attributes and weighs.
 func (r *run) score(ctx context.Context, tuned *training) (err error) {
-	spill := r.dir.File(rundir.Checkpoints, "attribution")
+	spill := r.dir.File(rundir.Checkpoints, spillDir)
 	a, err := once(r, "attribute", func() (*guard.Attribution, error) {
 		if err := r.reach(ctx, tuned); err != nil {
 			return nil, err
 		}
-		o := r.o.score
-		o.SpillDir, o.SpillKey, o.Memory = spill, r.spillKey(), r.o.memory.bytes
+		o := r.scoring(spill)
+		o.SpillKey = r.spillKey()
 		defer r.m.LimitWeights(r.o.mode.weightLimit) // again, for attribution has its own
 		o.Note = func(text string) { r.e.bars.Printf("attribute: %s", text) }
 		return r.e.scores(ctx, r.m, r.retain, r.forget, o)

@@ -247,7 +247,8 @@ func (r *run) checkpointError(err error, state []engine.StateTensor) error {
 }
 
 // checkSpace says before work starts whether the disk has room for what the run keeps at once: the model it
-// writes, the states that others begin from, and three checkpoints of a training while one is written.
+// writes, the states that others begin from, and three checkpoints of a training while one is written, or what
+// attribution spills.
 func (r *run) checkSpace() error {
 	values := checkpoint.Size(r.m.TrainedState())
 	state := values
@@ -256,7 +257,7 @@ func (r *run) checkSpace() error {
 			state += uint64(k.Moments) * values
 		}
 	}
-	need := r.file.Size() + 3*state
+	need := r.file.Size() + max(3*state, r.spill)
 	if r.o.tuning != "no" {
 		need += 2 * values
 	}

@@ -196,7 +196,8 @@ func (d *Dir) Finish(keep bool) error {
 			return err
 		}
 	}
-	return os.Remove(d.File(Lock))
+	_ = os.Remove(d.File(Lock)) // where a file that is open cannot be removed it stays
+	return nil
 }
 
 // Close lets go of the directory. The journal is synced.
