@@ -194,6 +194,22 @@ func TestRunTouchesNothingElse(t *testing.T) {
 	assert.NoFileExists(t, "a/model.gguf")
 }
 
+// The command of a complete run finds its adapter again, wherever that is.
+func TestCompleteWithAdapter(t *testing.T) {
+	workshop(t)
+	require.NoError(t, os.MkdirAll("out", 0o700))
+	args := tinyRun("--run-dir", "a", "--mode", "lora", "--lora-out", "out/adapter.gguf", "--finetune-epochs", "2")
+	r := guardcpu("", args...)
+	require.Zero(t, r.status, r.stderr)
+	r = guardcpu("", args...)
+	assert.Zero(t, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "a: this run is complete already")
+	require.NoError(t, os.Remove("out/adapter.gguf"))
+	r = guardcpu("", args...)
+	assert.Equal(t, exitOutput, r.status, r.stderr)
+	assert.Contains(t, r.stderr, "out/adapter.gguf is not what it wrote")
+}
+
 // Attribution that does not fit is refused before the training that comes first, with what would do.
 func TestRunRefusesBeforeWork(t *testing.T) {
 	workshop(t)
