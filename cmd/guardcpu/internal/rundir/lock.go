@@ -39,7 +39,7 @@ func lock(path string) (*os.File, error) {
 	if err != nil {
 		host = "unknown"
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = fmt.Fprintf(f, "pid %d (host %s)\n", os.Getpid(), host)
 	}
 	if err != nil {
