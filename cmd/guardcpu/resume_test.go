@@ -28,8 +28,19 @@ func stopped(t *testing.T, n int64, args ...string) result {
 	return r
 }
 
-// inTraining is how often a context is asked until tinyRun is in the middle of its fine-tuning.
-const inTraining = 560
+// inTraining is how often a context is asked until tinyRun is in the middle of its fine-tuning. Before it
+// the program is hashed, which asks every 32 KiB.
+var inTraining = func() int64 {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	info, err := os.Stat(exe)
+	if err != nil {
+		panic(err)
+	}
+	return 110 + info.Size()/(32<<10)
+}()
 
 // What goes on is the same run: the directory may have another name, the command may be --resume, or the same
 // without a directory.
