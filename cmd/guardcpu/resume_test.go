@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -403,5 +404,7 @@ func resultsSoFar(t *testing.T, dir string) map[string]string {
 	if _, err := os.Stat(dir); err != nil {
 		return nil
 	}
-	return results(t, dir)
+	so := results(t, dir)
+	maps.DeleteFunc(so, func(path, _ string) bool { return strings.HasPrefix(filepath.Base(path), ".") }) // not under its name yet
+	return so
 }
