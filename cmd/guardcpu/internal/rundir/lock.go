@@ -35,6 +35,15 @@ func lock(path string) (*os.File, error) {
 		dir := strings.TrimSuffix(path, string(os.PathSeparator)+Lock)
 		return nil, &LockedError{Path: dir, Holder: cmp.Or(strings.TrimSpace(string(holder)), "another process")}
 	}
+	held, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(held, there) { // its last holder has finished and removed it meanwhile
+		f.Close()
+		return lock(path)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
