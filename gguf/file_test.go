@@ -152,7 +152,7 @@ func TestManyKeysAndTensors(t *testing.T) {
 	start := time.Now()
 	f, err := Parse("many", b.Bytes())
 	require.NoError(t, err)
-	assert.Less(t, time.Since(start), 2*time.Second) // 0.05 s where this was written
+	assert.Less(t, time.Since(start), 30*time.Second) // 0.05 s where this was written, some seconds under an emulator; minutes if it were quadratic
 	n, ok, err := f.Uint("key.99999")
 	require.NoError(t, err)
 	assert.True(t, ok)
