@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/guardcpu/guardcpu/engine/optim"
+import (
+	"github.com/guardcpu/guardcpu/engine/nn"
+	"github.com/guardcpu/guardcpu/engine/optim"
+)
 
 // Sum returns the bytes of all buffers.
 func Sum(buffers []Buffer) (n uint64) {
@@ -22,6 +25,11 @@ func Size(samples []Sample) (n BatchSize) {
 	return n
 }
 
+// Add returns the size of both packed into one batch.
+func (b BatchSize) Add(c BatchSize) BatchSize {
+	return BatchSize{b.Rows + c.Rows, b.Targets + c.Targets}
+}
+
 // Max returns a batch at least as large as both.
 func (b BatchSize) Max(c BatchSize) BatchSize {
 	return BatchSize{max(b.Rows, c.Rows), max(b.Targets, c.Targets)}
@@ -29,16 +37,40 @@ func (b BatchSize) Max(c BatchSize) BatchSize {
 
 // Recomputed returns of how many blocks a trace whose Keep is keep computes the insides once more in its backward
 // pass over rows rows.
-func (m *Model) Recomputed(keep, rows int) int { return m.Config.NLayers - m.kept(keep, rows) }
+func (m *Model) Recomputed(keep, rows int) int {
+	return m.Config.NLayers - m.Config.kept(m.Config.NLayers, keep, rows)
+}
 
-// kept returns how many insides of blocks a trace keeps.
-func (m *Model) kept(keep, rows int) int {
-	return max(1, min(m.Config.NLayers, keep/max(1, m.Config.StateBytes(rows))))
+// kept returns of how many of some blocks a trace keeps the insides in keep bytes.
+func (c *Config) kept(blocks, keep, rows int) int {
+	return max(1, min(blocks, keep/max(1, c.StateBytes(rows))))
 }
 
 // TraceBuffersWithin is TraceBuffers of all blocks for a trace whose Keep is keep.
-func (m *Model) TraceBuffersWithin(keep int, b BatchSize) []Buffer {
-	return m.TraceBuffers(b.Rows, b.Targets, m.Config.NLayers, m.kept(keep, b.Rows), 0)
+func (m *Model) TraceBuffersWithin(keep int, b BatchSize, groups int) []Buffer {
+	c := &m.Config
+	return m.TraceBuffers(b.Rows, b.Targets, c.NLayers, c.kept(c.NLayers, keep, b.Rows), groups)
+}
+
+// totalLen returns how many numbers parameters have together.
+func totalLen(ps []*nn.Param) (n int) {
+	for _, p := range ps {
+		n += p.Len()
+	}
+	return n
+}
+
+// largestBlock returns the numbers of the block that has most.
+func (m *Model) largestBlock() (n int) {
+	for l := range m.w.blocks {
+		n = max(n, totalLen(m.w.blocks[l].Params()))
+	}
+	return n
+}
+
+// optimizerBuffer is what the optimizer of o keeps of tensors.
+func optimizerBuffer(o TrainOptions, shapes []optim.Shape) Buffer {
+	return Buffer{"optimizer (" + o.Optimizer + ")", optim.Bytes(o.Optimizer, optim.Options{Momentum: o.Momentum}, shapes)}
 }
 
 // FullBuffers says what a Trainer holds after TrainFull, besides the vectors, which are in memory in any case, and its trace.
@@ -55,7 +87,7 @@ func (m *Model) FullBuffers(o TrainOptions) []Buffer {
 	return []Buffer{
 		{"float32 masters", masters},
 		{"gradients", all},
-		{"optimizer (" + o.Optimizer + ")", optim.Bytes(o.Optimizer, optim.Options{Momentum: o.Momentum}, shapes)},
+		optimizerBuffer(o, shapes),
 	}
 }
 
@@ -70,22 +102,14 @@ func (m *Model) FusedBuffers(o TrainOptions) []Buffer {
 			weights += 2 * uint64(p.Len())
 		}
 	}
-	block := 0
-	for l := range m.w.blocks {
-		n := 0
-		for _, p := range m.w.blocks[l].Params() {
-			n += p.Len()
-		}
-		block = max(block, n)
-	}
 	ends := m.w.embed.Len() // whose memory served the output, of the same shape
 	if m.w.positions != nil {
 		ends += m.w.positions.Len()
 	}
 	return []Buffer{
 		{"bfloat16 weights", weights},
-		{"gradients of a block and of the embedding", 4 * uint64(block+ends)},
-		{"optimizer (" + o.Optimizer + ")", optim.Bytes(o.Optimizer, optim.Options{Momentum: o.Momentum}, shapes)},
+		{"gradients of a block and of the embedding", 4 * uint64(m.largestBlock()+ends)},
+		optimizerBuffer(o, shapes),
 	}
 }
 
@@ -104,7 +128,7 @@ func (m *Model) LoRABuffers(lora LoRAOptions, o TrainOptions) ([]Buffer, error) 
 	return []Buffer{
 		{"adapters", n},
 		{"gradients", n},
-		{"optimizer (" + o.Optimizer + ")", optim.Bytes(o.Optimizer, optim.Options{Momentum: o.Momentum}, shapes)},
+		optimizerBuffer(o, shapes),
 	}, nil
 }
 
@@ -146,13 +170,5 @@ func (m *Model) LeastWeights() uint64 {
 
 // LeastGradient returns the bytes of the largest gradient that a stream in chunks of one block holds: a block's or the output's.
 func (m *Model) LeastGradient() uint64 {
-	least := m.w.output.Len() + m.w.outNorm.Len()
-	for l := range m.w.blocks {
-		n := 0
-		for _, p := range m.w.blocks[l].Params() {
-			n += p.Len()
-		}
-		least = max(least, n)
-	}
-	return 4 * uint64(least)
+	return 4 * uint64(max(m.w.output.Len()+m.w.outNorm.Len(), m.largestBlock()))
 }

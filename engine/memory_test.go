@@ -55,7 +55,7 @@ func TestTrainingBuffersAreWhatIsHeld(t *testing.T) {
 			said, err = m.LoRABuffers(lora, o)
 			require.NoError(t, err)
 		}
-		said = append(said, m.TraceBuffersWithin(c.keep, engine.Size(samples))...)
+		said = append(said, m.TraceBuffersWithin(c.keep, engine.Size(samples), 0)...)
 
 		before := heap()
 		require.NoError(t, c.train(m))

@@ -185,11 +185,7 @@ func (m *Model) Params() []*nn.Param { return m.params }
 
 // NParams returns the number of weights; a tied output counts once.
 func (m *Model) NParams() int {
-	n := 0
-	for _, p := range m.params {
-		n += p.Len()
-	}
-	return n
+	return totalLen(m.params)
 }
 
 // Trainable returns what an optimizer may change, in the order of Params: the

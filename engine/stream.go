@@ -230,7 +230,7 @@ func (m *Model) newStream(batches []StreamBatch, o StreamOptions, p Progress) (*
 				s.scores[i] = append(s.scores[i], make([]float64, len(b.Samples)))
 			}
 		}
-		rows = max(rows, rowCount(b.Samples))
+		rows = max(rows, Size(b.Samples).Rows)
 	}
 	for _, st := range s.stages {
 		for i := range batches {
@@ -252,11 +252,7 @@ func (s *stream) reserve(rows int) {
 	cfg, n, largest := &s.m.Config, 0, 0
 	for _, st := range s.stages {
 		n = max(n, st.hi-st.lo)
-		size := 0
-		for _, p := range s.m.gradientsOf(st) {
-			size += p.Len()
-		}
-		largest = max(largest, size)
+		largest = max(largest, totalLen(s.m.gradientsOf(st)))
 	}
 	s.arena = make([]float32, s.groups*largest)
 	s.keep = n * cfg.StateBytes(rows)
@@ -273,7 +269,8 @@ func (s *stream) reserve(rows int) {
 // once more when it is repeated, for the gradient of the input, and for G or each product with a G. What adapters
 // take is not counted.
 func batchFlops(st stage, b StreamBatch, groups int) float64 {
-	passes, tokens := 1, rowCount(b.Samples)
+	passes, size := 1, Size(b.Samples)
+	tokens := size.Rows
 	if st.frozen {
 		groups = 0
 	}
@@ -289,20 +286,9 @@ func batchFlops(st stage, b StreamBatch, groups int) float64 {
 		passes = 3
 	}
 	if st.kind == stageHead || st.kind == stageEmbedding {
-		tokens = 0
-		for _, s := range b.Samples {
-			tokens += s.NTargets()
-		}
+		tokens = size.Targets
 	}
 	return 2 * float64(passes) * st.weights * float64(tokens)
-}
-
-// rowCount returns the rows of a packed batch.
-func rowCount(samples []Sample) (n int) {
-	for _, s := range samples {
-		n += len(s.IDs)
-	}
-	return n
 }
 
 // run does one stage for all batches, records that it is done, and lets go of what it was
@@ -637,7 +623,7 @@ func (s *stream) finite() error {
 func (s *stream) batchEnds() []int {
 	ends, end := make([]int, len(s.batches)), 0
 	for i, b := range s.batches {
-		end += rowCount(b.Samples) * s.m.Config.DModel
+		end += Size(b.Samples).Rows * s.m.Config.DModel
 		ends[i] = end
 	}
 	return ends

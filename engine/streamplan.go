@@ -28,15 +28,13 @@ type StreamPlan struct {
 // PlanStream says what Stream takes for the batches.
 func (m *Model) PlanStream(batches []StreamBatch, o StreamOptions) *StreamPlan {
 	c, groups := &m.Config, len(o.Shares)
-	rows, targets, all := 0, 0, 0
+	var most, all BatchSize
 	for _, b := range batches {
-		n := 0
-		for _, s := range b.Samples {
-			n += s.NTargets()
-		}
-		rows, targets, all = max(rows, rowCount(b.Samples)), max(targets, n), all+rowCount(b.Samples)
+		size := Size(b.Samples)
+		most, all = most.Max(size), all.Add(size)
 	}
-	boundary := uint64(all * c.DModel * o.Spill.Bytes())
+	rows := most.Rows
+	boundary := uint64(all.Rows * c.DModel * o.Spill.Bytes())
 	plan := &StreamPlan{}
 	gradient, blocks := 0, 0
 	held := map[string]uint64{}
@@ -72,14 +70,10 @@ func (m *Model) PlanStream(batches []StreamBatch, o StreamOptions) *StreamPlan {
 		for _, name := range st.drop {
 			delete(held, name)
 		}
-		n := 0
-		for _, p := range m.gradientsOf(st) {
-			n += p.Len()
-		}
-		gradient, blocks = max(gradient, n), max(blocks, st.hi-st.lo)
+		gradient, blocks = max(gradient, totalLen(m.gradientsOf(st))), max(blocks, st.hi-st.lo)
 		plan.Stages = append(plan.Stages, x)
 	}
-	plan.Buffers = append([]Buffer{{"gradients", uint64(4 * groups * gradient)}}, m.TraceBuffers(rows, targets, blocks, blocks, groups)...)
+	plan.Buffers = append([]Buffer{{"gradients", uint64(4 * groups * gradient)}}, m.TraceBuffers(rows, most.Targets, blocks, blocks, groups)...)
 	if o.Dir == "" {
 		plan.Buffers = append(plan.Buffers, Buffer{"boundaries", plan.Spill})
 	} else {

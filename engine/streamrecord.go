@@ -144,10 +144,7 @@ func (s *stream) resume() (err error) {
 		}
 	}
 	s.next, s.spills, s.losses, s.scores, s.squares = r.Next, spills, r.Losses, r.Scores, r.Squares
-	s.recorded = []string{recordFile}
-	for name := range spills {
-		s.recorded = append(s.recorded, name)
-	}
+	s.needed()
 	for _, st := range s.stages[:s.next] {
 		for i := range s.batches {
 			s.done += batchFlops(st, s.batches[i], s.groups)
@@ -239,11 +236,16 @@ func (s *stream) record() error {
 	if err != nil {
 		return s.spillError(err)
 	}
+	s.needed()
+	return nil
+}
+
+// needed notes which files a resume needs now.
+func (s *stream) needed() {
 	s.recorded = []string{recordFile}
 	for name := range s.spills {
 		s.recorded = append(s.recorded, name)
 	}
-	return nil
 }
 
 // stop leaves in the directory what a resume needs, after an error or when all is done.

@@ -142,9 +142,7 @@ func (t SpillType) pack(c *nn.Ctx, b []byte, x []float32) {
 		for ; lo < hi; lo += len(y) {
 			n := min(len(y), hi-lo)
 			c.K.RoundBF16(y[:n], x[lo:lo+n])
-			for i, v := range y[:n] {
-				binary.LittleEndian.PutUint16(b[2*(lo+i):], uint16(math.Float32bits(v)>>16))
-			}
+			putBF16(b[2*lo:], y[:n])
 		}
 	})
 }
@@ -158,9 +156,7 @@ func (t SpillType) unpack(c *nn.Ctx, x []float32, b []byte) {
 			}
 			return
 		}
-		for i := range x[lo:hi] {
-			x[lo+i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*(lo+i):])) << 16)
-		}
+		bfloat16.Unpack(c.K, x[lo:hi], b[2*lo:2*hi])
 	})
 }
 

@@ -119,7 +119,7 @@ func (t *Trace) span(lo, hi int, keepInputs bool, keep int) {
 // that the states have served. One of at most half its rows begins anew if more blocks fit then.
 func (t *Trace) setStates(keep, n int) {
 	cfg, rows := &t.m.Config, len(t.ids)
-	fit := func(rows int) int { return max(1, min(n, keep/max(1, cfg.StateBytes(rows)))) }
+	fit := func(rows int) int { return cfg.kept(n, keep, rows) }
 	if rows > t.room || 2*rows <= t.room && fit(rows) > fit(t.room) {
 		t.states, t.room = nil, rows
 	}

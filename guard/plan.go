@@ -129,29 +129,26 @@ func planAttribution(m *engine.Model, retain, forget []engine.Sample, o ScoreOpt
 
 // planWhole plans attribution with the whole gradient.
 func planWhole(s *scoring) *AttributionPlan {
-	m, c := s.m, &s.m.Config
+	m := s.m
 	plan := s.newPlan(s.o.BatchTokens)
-	rows, targets, tokens, scored := 0, 0, [2]float64{}, 0
+	var most engine.BatchSize
+	var tokens [2]float64 // each times the weights it is multiplied with, of retain and forget
 	weights := m.BlockWeights()
 	for _, b := range s.batches {
-		n, t := 0, 0
-		for _, smp := range b.samples {
-			n, t = n+len(smp.IDs), t+smp.NTargets()
-		}
-		rows, targets = max(rows, n), max(targets, t)
-		scored = 0
+		size := engine.Size(b.samples)
+		most = most.Max(size)
+		scored := 0
 		if b.group == engine.Scored {
 			scored = 1
 		}
-		tokens[scored] += float64(n)*weights + float64(t)*float64(m.OutputWeights())
+		tokens[scored] += float64(size.Rows)*weights + float64(size.Targets)*float64(m.OutputWeights())
 	}
 	trained := 0
 	for _, p := range m.Trainable() {
 		trained += p.Len()
 	}
-	kept := min(c.NLayers, max(1, engine.DefaultKeep/max(1, c.StateBytes(rows))))
 	plan.Buffers = append(plan.Buffers, engine.Buffer{Name: "gradients", Bytes: uint64(4 * len(s.share) * trained)})
-	plan.Buffers = append(plan.Buffers, m.TraceBuffers(rows, targets, c.NLayers, kept, len(s.share))...)
+	plan.Buffers = append(plan.Buffers, m.TraceBuffersWithin(engine.DefaultKeep, most, len(s.share))...)
 	plan.finish(m.MappedWeights())
 	passes := [2]int{3, 2 + len(s.share)}
 	if !m.Params()[0].Trainable { // what adapters take is not counted
@@ -199,8 +196,5 @@ func (s *scoring) newPlan(tokens int) *AttributionPlan {
 // finish adds the weights that are in memory at most, and sums up.
 func (p *AttributionPlan) finish(weights uint64) {
 	p.Buffers = append(p.Buffers, engine.Buffer{Name: "weights", Bytes: weights})
-	p.Peak = 0
-	for _, b := range p.Buffers {
-		p.Peak += b.Bytes
-	}
+	p.Peak = engine.Sum(p.Buffers)
 }

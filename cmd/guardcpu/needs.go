@@ -96,7 +96,7 @@ func (t *trainWork) largest(together bool) (most engine.BatchSize) {
 			if !together {
 				sum = engine.BatchSize{}
 			}
-			sum = engine.BatchSize{Rows: sum.Rows + b.Rows, Targets: sum.Targets + b.Targets}
+			sum = sum.Add(b)
 			most = most.Max(sum)
 		}
 	}
@@ -145,7 +145,7 @@ func (t *trainWork) need(m *engine.Model, mode string, o *modeOptions, keep int)
 		n.weights, n.least = m.MappedWeights(), m.LeastWeights()
 	}
 	batch := t.largest(mode == "fused")
-	n.buffers = append(n.buffers, m.TraceBuffersWithin(keep, batch)...)
+	n.buffers = append(n.buffers, m.TraceBuffersWithin(keep, batch, 0)...)
 	if len(t.reference) > 0 {
 		c := &m.Config
 		kept := engine.Size(t.reference).Rows

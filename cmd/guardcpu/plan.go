@@ -198,9 +198,9 @@ func (p *planner) plan(parts []string, score *scoreOptions, unlearn *unlearnOpti
 	return p.evaluation(sets, eval.options(x.enc.format))
 }
 
-// add appends a piece of work that needs memory.
-func (p *planner) add(w planned, n need) *planned {
-	w.Smallest, w.Peak = n.smallest(), n.within(p.memory)
+// add appends a piece of work that needs memory: n as it would be done, and least at least.
+func (p *planner) add(w planned, n, least need) *planned {
+	w.Smallest, w.Peak = least.smallest(), n.within(p.memory)
 	w.Fits = p.memory.bytes == 0 || w.Smallest <= p.memory.bytes
 	for _, b := range n.buffers {
 		w.Buffers = append(w.Buffers, planBuffer(b))
@@ -218,21 +218,16 @@ func (p *planner) training(name string, t *trainWork) error {
 	for _, mode := range trainModes {
 		o := p.mode
 		o.mode = mode
-		n, err := t.need(m, mode, &o, 0)
-		if err != nil {
-			return err
-		}
-		keep := p.memory.keep(m, &n)
-		if n, err = t.need(m, mode, &o, keep); err != nil {
-			return err
-		}
 		least, err := t.need(m, mode, &o, 0)
 		if err != nil {
 			return err
 		}
-		w := p.add(planned{Work: name, Mode: mode}, n)
-		w.Smallest = least.smallest()
-		w.Fits = p.memory.bytes == 0 || w.Smallest <= p.memory.bytes
+		keep := p.memory.keep(m, &least)
+		n, err := t.need(m, mode, &o, keep)
+		if err != nil {
+			return err
+		}
+		w := p.add(planned{Work: name, Mode: mode}, n, least)
 		w.Disk = p.x.file.Size()
 		batches := 0
 		var all engine.BatchSize
@@ -240,7 +235,7 @@ func (p *planner) training(name string, t *trainWork) error {
 		for _, terms := range t.steps {
 			var step engine.BatchSize
 			for _, b := range terms {
-				step = engine.BatchSize{Rows: step.Rows + b.Rows, Targets: step.Targets + b.Targets}
+				step = step.Add(b)
 				if mode != "fused" {
 					again += float64(b.Rows * m.Recomputed(keep, b.Rows))
 				}
@@ -249,7 +244,7 @@ func (p *planner) training(name string, t *trainWork) error {
 				again += float64(step.Rows * m.Recomputed(keep, step.Rows))
 			}
 			batches += len(terms)
-			all = engine.BatchSize{Rows: all.Rows + step.Rows, Targets: all.Targets + step.Targets}
+			all = all.Add(step)
 		}
 		w.Tokens = all.Rows
 		perRow := 6.0
@@ -342,10 +337,7 @@ func (p *planner) evaluation(sets tofu.Sets, o tofu.EvalOptions) error {
 	v := &evaluation{sizes: sizes, batch: o.Batch}
 	v.fit(m, p.memory, nil, true)
 	one := evaluation{sizes: sizes, batch: 1}
-	least := one.need(m, nil, true)
-	w := p.add(planned{Work: "evaluate one model"}, v.need(m, nil, true))
-	w.Smallest = least.smallest()
-	w.Fits = p.memory.bytes == 0 || w.Smallest <= p.memory.bytes
+	w := p.add(planned{Work: "evaluate one model"}, v.need(m, nil, true), one.need(m, nil, true))
 	if v.batch < o.Batch {
 		w.Note = fmt.Sprintf("%d texts at once in place of %d", v.batch, o.Batch)
 	}
@@ -354,7 +346,7 @@ func (p *planner) evaluation(sets tofu.Sets, o tofu.EvalOptions) error {
 	most := 0
 	for _, s := range sizes {
 		size := engine.Size(s.Samples)
-		scored = engine.BatchSize{Rows: scored.Rows + size.Rows, Targets: scored.Targets + size.Targets}
+		scored = scored.Add(size)
 		for _, b := range s.Batches {
 			longest := slices.Max(b.Prompts)
 			for lo := 0; lo < len(b.Prompts); lo += v.batch {
