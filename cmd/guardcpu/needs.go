@@ -236,9 +236,9 @@ func (b *budget) refusal(what string, smallest uint64, remedy string) error {
 // work is what a run trains, and what it evaluates between.
 func (r *run) work() ([]*trainWork, *evaluation, error) {
 	o := r.o
-	samples := append(append([]engine.Sample{}, r.retain...), r.forget...)
 	var work []*trainWork
 	if o.tuning != "no" {
+		samples := r.taught()
 		options := o.finetune.forSamples(len(samples), o.seed)
 		t := finetuning("fine-tuning", &options, samples)
 		t.options = &o.finetune.TrainOptions

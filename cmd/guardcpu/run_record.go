@@ -138,20 +138,20 @@ func (r *run) store(dir string) *checkpoint.Store {
 }
 
 // peek reads the record in a run directory without taking the directory; nil if a run has not begun there.
-func (r *run) peek(dir string) (*record, *checkpoint.Header, error) {
+func (r *run) peek(dir string) (*record, error) {
 	h, err := r.store(dir).Peek(recordName)
 	if err != nil || h == nil {
-		return nil, nil, err
+		return nil, err
 	}
 	return parseRecord(h)
 }
 
-func parseRecord(h *checkpoint.Header) (*record, *checkpoint.Header, error) {
+func parseRecord(h *checkpoint.Header) (*record, error) {
 	rec := &record{Sets: map[string]map[tofu.Set]string{}, Done: map[string]json.RawMessage{}}
 	if err := json.Unmarshal(h.Extra, rec); err != nil {
-		return nil, nil, fmt.Errorf("%w: the record of the run does not read: %v", checkpoint.ErrNone, err)
+		return nil, fmt.Errorf("%w: the record of the run does not read: %v", checkpoint.ErrNone, err)
 	}
-	return rec, h, nil
+	return rec, nil
 }
 
 // manifestOf reads the manifest of a run directory; nil if there is none.
@@ -193,7 +193,7 @@ func (r *run) locate() error {
 		if completed(dir) != nil {
 			continue
 		}
-		if rec, _, err := r.peek(dir); err == nil && rec != nil && r.differs(rec) == "" {
+		if rec, err := r.peek(dir); err == nil && rec != nil && r.differs(rec) == "" {
 			return r.locateAt(dir)
 		}
 	}
@@ -232,7 +232,7 @@ func (r *run) locateAt(path string) error {
 	if m := completed(path); m != nil {
 		return r.complete(path, m)
 	}
-	rec, _, err := r.peek(path)
+	rec, err := r.peek(path)
 	if err == nil && rec != nil {
 		if what := r.differs(rec); what != "" {
 			return &statusError{status: exitUsage, err: fmt.Errorf("%s: %s", path, what), remedy: "use the same options and files, another --run-dir, or --restart to begin anew"}
@@ -246,7 +246,7 @@ func (r *run) locateAt(path string) error {
 		}
 		return err
 	}
-	if rec, h, err = parseRecord(h); err != nil {
+	if rec, err = parseRecord(h); err != nil {
 		return r.unusable(path, err)
 	}
 	return r.takeUp(rec, h)

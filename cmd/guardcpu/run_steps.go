@@ -159,11 +159,14 @@ func (r *run) finetune(ctx context.Context) (tuned *training, err error) {
 		}
 		return nil, nil
 	}
-	samples := append(append([]engine.Sample{}, r.retain...), r.forget...)
+	samples := r.taught()
 	tuned = r.teaching(samples, "fine-tune")
 	_, err = once(r, tuned.name, func() (struct{}, error) { return struct{}{}, r.reach(ctx, tuned) })
 	return tuned, err
 }
+
+// taught are the samples of fine-tuning: both sets.
+func (r *run) taught() []engine.Sample { return slices.Concat(r.retain, r.forget) }
 
 // teaching fine-tunes the given model on samples.
 func (r *run) teaching(samples []engine.Sample, name string) *training {
@@ -388,7 +391,6 @@ func (r *run) score(ctx context.Context, tuned *training) (err error) {
 		o := r.scoring(spill)
 		o.SpillKey = r.spillKey()
 		defer r.m.LimitWeights(r.o.mode.weightLimit) // again, for attribution has its own
-		o.Note = func(text string) { r.e.bars.Printf("attribute: %s", text) }
 		return r.e.scores(ctx, r.m, r.retain, r.forget, o)
 	})
 	if err != nil {

@@ -170,7 +170,7 @@ func (s *saver) start(tr *engine.Trainer) error {
 	s.steps, s.t.points = x.Steps, x.Points
 	r.saved = saved{s.t, h.Step, x.Steps}
 	repeated := max(0, r.dir.Elapsed()-time.Duration(x.Seconds*float64(time.Second)))
-	file := fmt.Sprintf("%s.%06d.ckpt", s.t.name, h.Step)
+	file := checkpoint.FileName(s.t.name, h.Step)
 	r.e.bars.Printf("%s: resuming at step %d of %d (checkpoint %s, %.0f s of work repeated)", s.t.name, h.Step, x.Steps, filepath.Join(rundir.Checkpoints, file), repeated.Seconds())
 	r.event("resume", rundir.Field{Name: "what", Value: s.t.name}, rundir.Field{Name: "step", Value: h.Step})
 	return nil

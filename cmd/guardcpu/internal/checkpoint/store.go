@@ -40,6 +40,9 @@ type file struct {
 	path string
 }
 
+// FileName is the name of the checkpoint of a work after a number of its steps.
+func FileName(name string, step int) string { return fmt.Sprintf("%s.%06d.ckpt", name, step) }
+
 // files lists the checkpoints of a work, newest first.
 func (s *Store) files(name string) ([]file, error) {
 	entries, err := os.ReadDir(s.Dir)
@@ -86,7 +89,7 @@ func (s *Store) Save(name string, step int, extra any, state []engine.StateTenso
 	if h.Extra, err = json.Marshal(extra); err != nil {
 		return err
 	}
-	if err := write(filepath.Join(s.Dir, fmt.Sprintf("%s.%06d.ckpt", name, step)), h, state); err != nil {
+	if err := write(filepath.Join(s.Dir, FileName(name, step)), h, state); err != nil {
 		return err
 	}
 	files, err := s.files(name)
