@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 
 	"github.com/guardcpu/guardcpu/engine"
 	"github.com/guardcpu/guardcpu/engine/nn"
@@ -23,26 +24,10 @@ func (o *options) adapters(ctx context.Context, program string) (bad int, err er
 		types = "F32,Q8_0,Q4_K"
 	}
 	fmt.Printf("%-12s %-8s %10s %10s %10s %10s %10s\n", "with LoRA", "", "exact", "allowed", "packed", "allowed", "moved")
-	for _, s := range shapes(vocab) {
-		if !selected(o.archs, s.Name) || s.rope != nil {
-			continue
-		}
-		for _, t := range quant.Types {
-			if !selected(types, t.Name) {
-				continue
-			}
-			line, ok, err := o.compareAdapter(ctx, program, s, t)
-			if err != nil {
-				return bad, fmt.Errorf("%s, %s: %w", s.Name, t.Name, err)
-			}
-			if !ok {
-				bad++
-				line += "  DIFFERS"
-			}
-			fmt.Printf("%-12s %-8s %s\n", s.Name, t.Name, line)
-		}
-	}
-	return bad, nil
+	models := slices.DeleteFunc(shapes(vocab), func(s randomModel) bool { return s.rope != nil })
+	return o.table(models, types, func(s randomModel, t *quant.Type) (string, bool, error) {
+		return o.compareAdapter(ctx, program, s, t)
+	})
 }
 
 // compareAdapter is one line of the table of adapters.

@@ -98,15 +98,23 @@ func (o *options) random(ctx context.Context, program string) (bad int, err erro
 		return 0, err
 	}
 	fmt.Printf("%-12s %-8s %10s %10s %10s %10s  %s\n", "", "", "exact", "allowed", "packed", "allowed", "greedy")
-	for _, s := range shapes(vocab) {
+	return o.table(shapes(vocab), o.types, func(s randomModel, t *quant.Type) (string, bool, error) {
+		return o.compare(ctx, program, s, t)
+	})
+}
+
+// table prints a line of each model in each of the types, but of one with scaled angles in F32 alone, and counts
+// the lines that are not ok.
+func (o *options) table(models []randomModel, types string, compare func(s randomModel, t *quant.Type) (line string, ok bool, err error)) (bad int, err error) {
+	for _, s := range models {
 		if !selected(o.archs, s.Name) {
 			continue
 		}
 		for _, t := range quant.Types {
-			if !selected(o.types, t.Name) || s.rope != nil && t != quant.Types[0] {
+			if !selected(types, t.Name) || s.rope != nil && t != quant.Types[0] {
 				continue
 			}
-			line, ok, err := o.compare(ctx, program, s, t)
+			line, ok, err := compare(s, t)
 			if err != nil {
 				return bad, fmt.Errorf("%s, %s: %w", s.Name, t.Name, err)
 			}
