@@ -20,6 +20,7 @@ var modelKeys = []string{"before", "baseline", "guard", "gold"}
 
 // evalOptions say what is measured.
 type evalOptions struct {
+	forget, retain          string // files in place of the sets themselves
 	realAuthors, worldFacts string
 	items, length, batch    int
 	together                int // of a batch at once in memory; 0: all
@@ -50,12 +51,13 @@ func (o *evalOptions) options(f *tofu.Format) tofu.EvalOptions {
 	return tofu.EvalOptions{Format: f, MaxLength: o.length, MaxItems: items, Batch: o.batch, Together: o.together, IgnoreEOS: o.ignoreEOS}
 }
 
-// load reads the two sets that are for evaluation alone into s.
+// load reads the files that are for evaluation alone into s: in place of the sets to forget and to retain, and the two
+// others.
 func (o *evalOptions) load(s *tofu.Sets) error {
 	for _, f := range []struct {
 		role, path string
 		items      *[]tofu.Item
-	}{{"real-authors", o.realAuthors, &s.RealAuthors}, {"world-facts", o.worldFacts, &s.WorldFacts}} {
+	}{{"forget-eval", o.forget, &s.Forget}, {"retain-eval", o.retain, &s.Retain}, {"real-authors", o.realAuthors, &s.RealAuthors}, {"world-facts", o.worldFacts, &s.WorldFacts}} {
 		if f.path == "" {
 			continue
 		}

@@ -23,7 +23,7 @@ import (
 var planParts = []string{"finetune", "attribute", "unlearn", "eval"}
 
 func planCommand(e *env) *cli.Command {
-	var model, retainEval, forgetEval string
+	var model string
 	var parts []string
 	var measure bool
 	var how computing
@@ -44,8 +44,8 @@ func planCommand(e *env) *cli.Command {
 		threadsFlag(&how.threads),
 		computeFlag(&how.compute, nn.ComputeF32),
 		memoryFlag(&how.memory),
-		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on; without it the retain set", Destination: &retainEval, TakesFile: true, Category: "evaluation"},
-		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on; without it the forget set", Destination: &forgetEval, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on; without it the retain set", Destination: &eval.retain, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on; without it the forget set", Destination: &eval.forget, TakesFile: true, Category: "evaluation"},
 	}
 	flags = append(flags, d.flags()...)
 	flags = append(flags, finetune.flags("finetune-", "fine-tuning")...)
@@ -95,7 +95,7 @@ Examples:
 			if measure {
 				p.clock = &calibration{ctx: ctx, m: x.m, samples: slices.Concat(x.forget, x.retain), forwards: map[int]speed{}}
 			}
-			if err := p.plan(parts, &score, &unlearn, &finetune, &eval, seed, forgetEval, retainEval); err != nil {
+			if err := p.plan(parts, &score, &unlearn, &finetune, &eval, seed); err != nil {
 				return err
 			}
 			return p.print(cmd.Bool("json"))
@@ -146,7 +146,7 @@ type planner struct {
 }
 
 // plan plans the parts.
-func (p *planner) plan(parts []string, score *scoreOptions, unlearn *unlearnOptions, finetune *finetuneOptions, eval *evalOptions, seed uint64, forgetEval, retainEval string) error {
+func (p *planner) plan(parts []string, score *scoreOptions, unlearn *unlearnOptions, finetune *finetuneOptions, eval *evalOptions, seed uint64) error {
 	x := p.x
 	has := func(part string) bool { return slices.Contains(parts, part) }
 	if has("finetune") {
@@ -180,18 +180,6 @@ func (p *planner) plan(parts []string, score *scoreOptions, unlearn *unlearnOpti
 		return nil
 	}
 	sets := tofu.Sets{Forget: x.sets.forget, Retain: x.sets.retain}
-	for _, f := range []struct {
-		role, path string
-		items      *[]tofu.Item
-	}{{"forget-eval", forgetEval, &sets.Forget}, {"retain-eval", retainEval, &sets.Retain}} {
-		if f.path == "" {
-			continue
-		}
-		var err error
-		if *f.items, _, err = loadItems(f.role, f.path); err != nil {
-			return err
-		}
-	}
 	if err := eval.load(&sets); err != nil {
 		return err
 	}

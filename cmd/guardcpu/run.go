@@ -27,13 +27,12 @@ type runOptions struct {
 	model, out, dir, runs  string
 	force, texts, noTuning bool
 	computing
-	seeds                  int
-	seed                   uint64
-	retainEval, forgetEval string
-	gold, epochScores      string
-	tuning                 string
-	known                  float64
-	maxRetainLoss          float64
+	seeds             int
+	seed              uint64
+	gold, epochScores string
+	tuning            string
+	known             float64
+	maxRetainLoss     float64
 
 	every                       cadence // of checkpoints
 	keep, restart, otherKernels bool
@@ -71,8 +70,8 @@ func runCommand(e *env) *cli.Command {
 		memoryFlag(&o.memory),
 		&cli.BoolFlag{Name: "report-texts", Usage: "show questions and answers of the forget set in the report", Destination: &o.texts},
 
-		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.retainEval, TakesFile: true, Category: "evaluation"},
-		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on, such as TOFU's forget10_perturbed; without it the forget set", Destination: &o.forgetEval, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "retain-eval", Usage: "data `FILE` to evaluate the retain set on, such as TOFU's retain_perturbed; without it the retain set", Destination: &o.eval.retain, TakesFile: true, Category: "evaluation"},
+		&cli.StringFlag{Name: "forget-eval", Usage: "data `FILE` to evaluate the forget set on, such as TOFU's forget10_perturbed; without it the forget set", Destination: &o.eval.forget, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "gold", Usage: "the model that never saw the forget set: a GGUF `FILE`, or train to make it from --model and the retain set", Destination: &o.gold, TakesFile: true, Category: "evaluation"},
 		&cli.StringFlag{Name: "epoch-scores", Usage: "`WHAT` is measured after each epoch of unlearning: probability, none", Value: "probability", Destination: &o.epochScores, Category: "evaluation", Validator: oneOf("probability", "none")},
 
@@ -353,16 +352,6 @@ func (r *run) openFiles() (err error) {
 	}
 	r.e.overlapNote(r.sets)
 	r.eval = tofu.Sets{Forget: r.sets.forget, Retain: r.sets.retain}
-	for _, f := range []struct {
-		role, path string
-		items      *[]tofu.Item
-	}{{"forget-eval", o.forgetEval, &r.eval.Forget}, {"retain-eval", o.retainEval, &r.eval.Retain}} {
-		if f.path != "" {
-			if *f.items, _, err = loadItems(f.role, f.path); err != nil {
-				return err
-			}
-		}
-	}
 	if err := o.eval.load(&r.eval); err != nil {
 		return err
 	}
@@ -371,7 +360,7 @@ func (r *run) openFiles() (err error) {
 	}
 	for _, f := range [][2]string{
 		{"forget", o.data.forget}, {"retain", o.data.retain}, {"data", o.data.data},
-		{"forget-eval", o.forgetEval}, {"retain-eval", o.retainEval},
+		{"forget-eval", o.eval.forget}, {"retain-eval", o.eval.retain},
 		{"real-authors", o.eval.realAuthors}, {"world-facts", o.eval.worldFacts}, {"refusals", o.unlearn.refusals},
 	} {
 		if f[1] != "" {
